@@ -1,0 +1,1 @@
+"""memolist-tts: speaks the phrases of Memolist's cards and stores them as MP3."""

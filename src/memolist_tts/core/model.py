@@ -1,0 +1,215 @@
+"""The values the core works on. Frozen; units are in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+SpeechRequest: TypeAlias = Mapping[str, Json]
+"""What would be sent to a provider, with its identity under "provider"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """How to speak: everything but the text."""
+
+    language: str
+    """ISO 639-1, as in LANGUAGES."""
+    model: str
+    name: str
+    """The provider's name of the voice, such as "alloy"."""
+    instructions: str | None = None
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a provider's headers say of its pace; None where they don't."""
+
+    requests_per_minute: float | None = None
+    remaining_requests: int | None = None
+    reset_s: float | None = None
+    """Seconds until the bucket is full, not until a slot is free (PROVIDER: Pace)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speech:
+    """One answer of a provider, not judged yet."""
+
+    mp3: bytes
+    request_id: str | None = None
+    transcript: str | None = None
+    """What a model that can reword says it said; None for plain text to speech."""
+    output_tokens: int | None = None
+    """Audio tokens billed, where the provider tells."""
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """A language of the cards and where its text and URL live in the API's table."""
+
+    code: str
+    text_column: str
+    url_column: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the API asks of one job ("options"); None leaves it to the deployment."""
+
+    voice: str | Mapping[str, str] | None = None
+    """One voice for all languages, or a voice per language code."""
+    model: str | None = None
+    speed: float | None = None
+    force: bool = False
+    """Speak again what has been spoken, as a new take. Foreign audio stays all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed job: the lease that lets this run write, and what it is about."""
+
+    id: str
+    list_id: str
+    lease: str
+    """The token that every write must show."""
+    attempts_before: int
+    """Claims without progress before this one; handing back restores it."""
+    group: str
+    """The user, or the job's own id where none is known: for fair queueing."""
+    raw_options: Json = None
+    spoken_before: int = 0
+    """Utterances that earlier chunks of this job spoke: the provider does take its texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """One card in one language, as read from the API's table."""
+
+    card_id: str
+    language: str
+    shown: str | None
+    url: str | None
+
+
+class State(StrEnum):
+    """How an utterance ended."""
+
+    SPOKEN = "spoken"
+    REUSED = "reused"
+    KEPT = "kept"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What this job already did with a phrase."""
+
+    state: State
+    shown: str | None
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClipId:
+    """A clip's address: what is said and how (`key`), and which recording of it (`take`)."""
+
+    key: str
+    take: int = 0
+
+    @property
+    def object_name(self) -> str:
+        """Where the clip lies in the store. Fixed for good: URLs in cards point there."""
+        version, digest = self.key.split("-", 1)
+        return f"{version}/{digest[:2]}/{digest[2:]}-{self.take}.mp3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A stored clip."""
+
+    id: ClipId
+    size_bytes: int
+    duration_ms: int
+    cost_usd: float | None = None
+    """What it cost, retakes included; None where the price isn't known."""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One utterance's end, to be written."""
+
+    phrase: Phrase
+    state: State
+    spoken: str = ""
+    clip: ClipId | None = None
+    url: str | None = None
+    """What the card is to carry; None leaves the card alone."""
+    code: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Utterances of a job by how they ended; `total` includes those still to come."""
+
+    total: int = 0
+    spoken: int = 0
+    reused: int = 0
+    kept: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.spoken + self.reused + self.kept + self.skipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a run ends before its job does. It costs no attempt."""
+
+    code: str
+    """`out_of_time`, `throttled`, `terminated`, `paused`, or a `StopRun`'s code."""
+    message: str
+    delay_s: float = 0.0
+    """How long the job must rest before anyone claims it again."""
+    rings: bool = False
+    """Whether a person has to act (money, key, configuration)."""
+    pauses: bool = False
+    """Whether no other job would fare better (money, key): all wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing to do: someone else's, resting, paused, or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Every utterance ended well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Some utterance can't be spoken, or the job itself can't be run."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedBack:
+    """The rest waits for another run."""
+
+    stop: Stop
+
+
+Outcome: TypeAlias = Idle | Completed | Failed | HandedBack

@@ -1,0 +1,189 @@
+"""Every variable, once. Blank means unset; all faults are listed at once; secrets have no repr."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from enum import Flag, auto
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+
+from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.model import Language, Voice
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+DEFAULT_LANGUAGES = "en:textEn:audioEnUrl,fr:textFr:audioFrUrl"
+DEFAULT_VOICE = "alloy"
+# A positive instruction in the language itself: one word ("chat", "pain") says nothing of
+# its language, and "no English accent" makes it worse (PROVIDER: Language of one word).
+INSTRUCTIONS = {
+    "en": "Read this aloud in English, clearly and naturally, like a native speaker.",
+    "fr": "Lis ceci en français, clairement et naturellement, comme un locuteur natif.",
+}
+
+
+class SettingsError(MemolistError):
+    """Variables are missing or wrong; the text lists each with its fix."""
+
+
+class Needs(Flag):
+    """What a command is going to use, so that it asks only for that."""
+
+    DATABASE = auto()
+    SPEECH = auto()
+    STORAGE = auto()
+    QUEUE = auto()
+    WORKER = DATABASE | SPEECH | STORAGE
+
+
+def _languages(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(_language(entry) for entry in value.split(",") if entry.strip())
+
+
+def _language(entry: str) -> Language:
+    parts = [part.strip() for part in entry.split(":")]
+    if len(parts) != 3 or not all(parts):
+        raise ValueError(f"{entry.strip()!r} isn't code:textColumn:urlColumn, as {DEFAULT_LANGUAGES}")
+    return Language(code=parts[0].lower(), text_column=parts[1], url_column=parts[2])
+
+
+def _distinct(languages: tuple[Language, ...]) -> tuple[Language, ...]:
+    if not languages:
+        raise ValueError(f"names no language; the default is {DEFAULT_LANGUAGES}")
+    for field in ("code", "text_column", "url_column"):
+        values = [getattr(language, field) for language in languages]
+        if len(set(values)) < len(values):
+            raise ValueError(f"has the same {field.replace('_', ' ')} twice: {', '.join(values)}")
+    return languages
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value.rstrip("/")
+
+
+def _public_url(value: str) -> str:
+    if "://" not in value:
+        raise ValueError("must be a URL, such as https://cdn.example.com/audio")
+    return value.rstrip("/")
+
+
+class Settings(BaseModel):
+    """The old worker's variables keep their names and defaults; the fields are the variables."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+    DATABASE_URL: SecretStr | None = None
+    DATABASE_URL_SECRET_ARN: str | None = None
+    OPENAI_API_KEY: SecretStr | None = None
+    OPENAI_API_KEY_SECRET_ARN: str | None = None
+    OPENAI_BASE_URL: Annotated[str, AfterValidator(_http_url)] = OPENAI_BASE_URL
+
+    STORAGE_TYPE: Annotated[Literal["local", "s3"], BeforeValidator(str.lower)] = "local"
+    LOCAL_STORAGE_PATH: Path = Path("audio")
+    AWS_S3_BUCKET: str | None = None
+    PUBLIC_BASE_URL: Annotated[str, AfterValidator(_public_url)] | None = None
+    QUEUE_URL: Annotated[str, AfterValidator(_http_url)] | None = None
+    EVENT_BUS_NAME: str | None = None
+
+    TTS_PROVIDER: Annotated[
+        Literal["auto", "endpoint", "chat", "realtime"], BeforeValidator(str.lower)
+    ] = "auto"
+    """auto: the speech endpoint until its model's shutdown date, its successor after."""
+    TTS_MODEL: str | None = None
+    TTS_SPEED: float = Field(default=1.0, ge=0.25, le=4.0)
+    LANGUAGES: Annotated[
+        tuple[Language, ...], BeforeValidator(_languages), AfterValidator(_distinct)
+    ] = Field(default=DEFAULT_LANGUAGES, validate_default=True)  # type: ignore[assignment]
+    voices: dict[str, str] = {}
+    """Language code to voice, from VOICE_EN, VOICE_FR, and so on for each language."""
+    instructions: dict[str, str] = {}
+    """Language code to instructions, from INSTRUCTIONS_EN, and so on."""
+
+    POLL_INTERVAL_MS: int = Field(default=5000, ge=50)
+    MAX_IN_FLIGHT: int = Field(default=32, ge=1, le=512)
+    REQUESTS_PER_MINUTE: float | None = Field(default=None, gt=0)
+    MAX_PHRASES_PER_JOB: int = Field(default=200, ge=1)
+    MAX_ATTEMPTS: int = Field(default=3, ge=1)
+    FLUSH_SECONDS: float = Field(default=1.0, gt=0, le=10)
+    CHUNK_SECONDS: float = Field(default=240.0, ge=5)
+    """How long `poll` speaks one job before it looks at the others again."""
+    LEASE_SECONDS: float = Field(default=20.0, ge=3)
+    """How long a `poll` worker may stay silent before another takes its job."""
+
+    @classmethod
+    def load(cls, needs: Needs, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read and check the variables. Raises `SettingsError` listing every fault."""
+        given: dict[str, object] = {k: v.strip() for k, v in environ.items() if v.strip()}
+        given["voices"] = _per_language(given, "VOICE_")
+        given["instructions"] = INSTRUCTIONS | _per_language(given, "INSTRUCTIONS_")
+        faults: list[str] = []
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            faults = [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
+            settings = cls.model_construct(**_raw(given))
+        faults += settings._missing(needs)
+        if faults:
+            raise SettingsError("Settings:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        return settings
+
+    def _missing(self, needs: Needs) -> list[str]:
+        faults = []
+        if Needs.DATABASE in needs and not (self.DATABASE_URL or self.DATABASE_URL_SECRET_ARN):
+            faults.append(
+                "DATABASE_URL is not set: postgresql://user:password@host:5432/database?schema=public"
+            )
+        # A compatible server of one's own may take no key; OpenAI always does.
+        if Needs.SPEECH in needs and self.is_openai and not self._has_key:
+            faults.append("OPENAI_API_KEY is not set: the key of the OpenAI project, sk-…")
+        if Needs.STORAGE in needs and self.STORAGE_TYPE == "s3" and not self.AWS_S3_BUCKET:
+            faults.append("AWS_S3_BUCKET is not set, and STORAGE_TYPE is s3: the bucket's name")
+        if Needs.QUEUE in needs and not self.QUEUE_URL:
+            faults.append("QUEUE_URL is not set: the URL of the SQS queue (the stack's output)")
+        return faults
+
+    @property
+    def _has_key(self) -> bool:
+        return bool(self.OPENAI_API_KEY or self.OPENAI_API_KEY_SECRET_ARN)
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether speech comes from OpenAI itself."""
+        return self.OPENAI_BASE_URL == OPENAI_BASE_URL
+
+    def voice(self, language: str, model: str) -> Voice:
+        """How this deployment speaks `language` with `model`."""
+        return Voice(
+            language=language,
+            model=model,
+            name=self.voices.get(language, DEFAULT_VOICE),
+            instructions=self.instructions.get(language),
+            speed=self.TTS_SPEED,
+        )
+
+
+def _per_language(given: Mapping[str, object], prefix: str) -> dict[str, str]:
+    return {k[len(prefix) :].lower(): str(v) for k, v in given.items() if k.startswith(prefix)}
+
+
+def _raw(given: Mapping[str, object]) -> dict[str, object]:
+    return {name: given[name] for name in Settings.model_fields if name in given}
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0])
+    return f"{name}: {message.removeprefix('Value error, ')}"
