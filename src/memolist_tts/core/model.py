@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -143,6 +143,35 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What is to be said for one or more phrases: a request and its key."""
+
+    key: str
+    requests: tuple[SpeechRequest, ...]
+    """One, or a part each of a text too long to be read in one go."""
+    spoken: str
+    voice: Voice
+    provider: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """A clip that this run alone may speak."""
+
+    id: ClipId
+    look_first: bool
+    """A run died over it: the object may be stored though nobody wrote it down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What became of the lines a run asked for; a key in neither is another run's."""
+
+    stored: Mapping[str, ClipId]
+    mine: Mapping[str, Reserved]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One utterance's end, to be written."""
 
@@ -154,6 +183,10 @@ class Result:
     """What the card is to carry; None leaves the card alone."""
     code: str | None = None
     message: str | None = None
+    """For a person: what happened, and the fix."""
+    characters: int = 0
+    """Sent to the provider for this utterance, retakes included; 0 where nothing was."""
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,4 +245,41 @@ class HandedBack:
     stop: Stop
 
 
-Outcome: TypeAlias = Idle | Completed | Failed | HandedBack
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The job was cancelled, deleted or taken over while this run was on it."""
+
+
+Outcome: TypeAlias = Idle | Completed | Failed | HandedBack | Lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What one run did, for metrics and logs."""
+
+    spoken: int = 0
+    reused: int = 0
+    kept: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Failed utterances by code."""
+    requests: int = 0
+    throttled: int = 0
+    refused: int = 0
+    retaken: int = 0
+    characters: int = 0
+    cost_usd: float = 0.0
+    longest_call_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One run over one job, as it ended."""
+
+    job_id: str
+    outcome: Outcome
+    tally: Tally = field(default_factory=Tally)
+    seconds: float = 0.0
+    wake_failed: bool = False
+    """The rest could not be put on the queue; the sweep will wake it."""

@@ -1,0 +1,93 @@
+"""The whole of it in one block: PostgreSQL, the speech server, and AWS with our template in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.aws import Aws, Stack
+from local.postgres import Postgres
+from local.schema import create_tables
+from local.speech import SpeechServer
+from memolist_tts.postgres.schema import migrate
+
+API_KEY = "sk-of-the-local-speech-server"
+TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """The running stack."""
+
+    database_url: str
+    speech: SpeechServer
+    aws: Aws
+    stack: Stack
+
+    def send(self, job_id: str, user_id: str = "demo") -> None:
+        """What the API does once a job's row is there: put its message on the queue."""
+        self.aws.client("sqs").send_message(
+            QueueUrl=self.stack.resources["Queue"],
+            MessageBody=json.dumps({"jobId": job_id}),
+            MessageGroupId=user_id,
+        )
+
+    def objects(self) -> dict[str, bytes]:
+        """Every object of the audio bucket, by name."""
+        s3, bucket = self.aws.client("s3"), self.stack.resources["AudioBucket"]
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        names = [each["Key"] for page in pages for each in page.get("Contents", ())]
+        return {name: s3.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
+
+    def log(self) -> str:
+        """What the functions wrote, and why one could not start."""
+        functions = {id_: self.stack.resources.get(id_, "") for id_ in FUNCTIONS}
+        written = [f"{id_}:\n{self.aws.log(name)}" for id_, name in functions.items() if name]
+        return "\n\n".join([*written, f"the AWS emulator:\n{self.aws.server_log(2_500)}"])
+
+
+FUNCTIONS = ("SynthesizeFunction", "SweepFunction")
+
+
+@contextmanager
+def embedded(*, public_base_url: str, template: Path = TEMPLATE) -> Iterator[Embedded]:
+    """Start it all on free ports of 127.0.0.1, with the tables there and the template deployed.
+
+    `public_base_url` stands for the CDN's. Nothing outlives the block, or this process.
+    """
+    postgres, aws, speech = Postgres(), Aws(), SpeechServer(api_key=API_KEY)
+    with together(postgres, aws, speech):
+        url = postgres.create("memolist")
+        create_tables(url)
+        migrate(url)
+        stack = aws.deploy(
+            template,
+            "memolist-tts",
+            parameters={
+                "DatabaseUrlSecretArn": aws.secret("database-url", url),
+                "OpenAiApiKeySecretArn": aws.secret("openai-api-key", API_KEY),
+                "OpenAiBaseUrl": speech.base_url,
+            },
+            environment={"PUBLIC_BASE_URL": public_base_url},
+        )
+        yield Embedded(database_url=url, speech=speech, aws=aws, stack=stack)
+
+
+@contextmanager
+def together(*servers: AbstractContextManager[Any]) -> Iterator[None]:
+    """Enter several context managers at once, each on a thread; leave them in reverse order."""
+    with ExitStack() as entered:
+        with ThreadPoolExecutor(len(servers)) as pool:
+            starting = [pool.submit(server.__enter__) for server in servers]
+            wait(starting)
+        for server, each in zip(servers, starting, strict=True):
+            if each.exception() is None:
+                entered.push(server)
+        for each in starting:
+            each.result()
+        yield

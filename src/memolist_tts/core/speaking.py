@@ -1,0 +1,424 @@
+"""A session: many lines to clips, in parallel, at the provider's pace, until a deadline.
+
+Threads call, judge and store; this loop, in the caller's thread, decides what
+starts when and what a failure means. It waits for ends, slots and the next
+flush, never for a call that overruns.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from memolist_tts.core import takes
+from memolist_tts.core.crew import Crew
+from memolist_tts.core.errors import (
+    MemolistError,
+    Misconfigured,
+    StopRun,
+    StorageError,
+    Throttled,
+    TryAgain,
+    UtteranceRefused,
+)
+from memolist_tts.core.model import Clip, ClipId, Limits, Line, Stop
+from memolist_tts.core.pacing import Pace, Seen
+from memolist_tts.core.ports import PaceBook, Speaker, Storage
+from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
+
+TRIES = 3
+"""Failed calls before an utterance is given up (a gateway may hide a 4xx in a 500)."""
+BACK_OFF_S = 1.0
+ALIKE = 3
+"""Texts refused alike without a success: that is no text's fault."""
+OUTAGE = 8
+"""Lines given up on without a success: that is the provider's outage, not the lines'."""
+LEASE_AHEAD_S = 0.5
+FIRST_CALL_S = 5.0
+"""How long a call is thought to take before one has been seen."""
+CALL_TIMEOUT_S = 20.0
+LONG_DELAY_S = 900.0
+OUTAGE_DELAY_S = 60.0
+TERMINATION_GRACE_S = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A line given up: what its utterances carry."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """A line's end."""
+
+    line: Line
+    end: Stored | Given
+    characters: int
+    cost_usd: float | None
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the session asked of the provider."""
+
+    requests: int = 0
+    throttled: int = 0
+    refused: int = 0
+    retaken: int = 0
+    longest_call_s: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Terms:
+    """What a session works under."""
+
+    deadline: float
+    """On `clock`: everything is over by then."""
+    in_flight: int
+    flush_s: float
+    clock: Callable[[], float]
+    halt: threading.Event
+    """Set when the process is asked to end."""
+    has_spoken: bool = False
+    """Whether the provider took any text of this job before."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """What was seen since slots were last exchanged."""
+
+    answers: int = 0
+    refusals: int = 0
+    retry_after_s: float | None = None
+    limits: Limits | None = None
+    latency_s: float | None = None
+
+
+class Session:
+    """Iterate to get the lines that ended, every `flush_s`; then see `stop`."""
+
+    def __init__(
+        self, works: Sequence[Work], speaker: Speaker, storage: Storage, pace: PaceBook, terms: Terms
+    ) -> None:
+        self._speaker = speaker
+        self._storage = storage
+        self._pace_book = pace
+        self._terms = terms
+        self._crew: Crew[tuple[Work, float], Answer | Stored | None] = Crew(terms.in_flight)
+        self._ready = deque(work for work in works if not work.look_first)
+        self._to_look = deque(work for work in works if work.look_first)
+        self._resting: list[Work] = []
+        self._under_way: dict[ClipId, Work] = {}
+        self._ended: list[Spoken] = []
+        self._held: list[tuple[UtteranceRefused | TryAgain, Spoken]] = []
+        self._refused: defaultdict[tuple[int, str | None], set[str]] = defaultdict(set)
+        self._slots: deque[float] = deque()
+        self._window = _Window()
+        self._pace: Pace | None = None
+        self._pace_name = ""
+        self._finish_by = terms.deadline
+        self._has_spoken = terms.has_spoken
+        self.stop: Stop | None = None
+        self.figures = Figures()
+
+    @property
+    def begun(self) -> list[ClipId]:
+        """Clips whose call was abandoned: it may still end up in the store."""
+        return list(self._under_way)
+
+    def __iter__(self) -> Iterator[list[Spoken]]:
+        clock, flush_s = self._terms.clock, self._terms.flush_s
+        flush_at = clock() + flush_s
+        try:
+            while self._goes_on():
+                self._watch()
+                self._start_what_may()
+                self._hear(min(self._next_event(), flush_at) - clock())
+                if clock() >= flush_at:
+                    yield self._take_ended()
+                    flush_at = clock() + flush_s
+        finally:
+            self._crew.dismiss()
+        self._give_slots_back()
+        self._release_held()
+        yield self._take_ended()
+
+    def _goes_on(self) -> bool:
+        if self._under_way:
+            return self._terms.clock() < self._finish_by
+        return bool(self._waiting()) and self.stop is None
+
+    def _waiting(self) -> int:
+        return len(self._ready) + len(self._to_look) + len(self._resting)
+
+    def _take_ended(self) -> list[Spoken]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    # What may start
+
+    def _watch(self) -> None:
+        """Notice a request to end, and wake lines that have rested."""
+        now = self._terms.clock()
+        if self._terms.halt.is_set() and self.stop is None:
+            self._stop(Stop(code="terminated", message="The worker was asked to end."))
+            self._finish_by = min(self._finish_by, now + TERMINATION_GRACE_S)
+        rested = [work for work in self._resting if work.ready_at <= now]
+        for work in rested:
+            self._resting.remove(work)
+            self._ready.append(work)
+
+    def _start_what_may(self) -> None:
+        while self.stop is None and self._crew.free > 0:
+            if self._to_look:
+                work = self._to_look.popleft()
+                self._start(work, lambda work=work: takes.look(work, self._storage))
+            elif not (self._ready and self._has_time() and self._has_slot()):
+                return
+            else:
+                self._slots.popleft()
+                self._start_call(self._ready.popleft())
+
+    def _start_call(self, work: Work) -> None:
+        left_s = max(1.0, self._terms.deadline - self._terms.clock())
+        timeout_s = min(CALL_TIMEOUT_S, left_s)
+        self.figures.requests += 1
+        self._start(work, lambda: takes.call(work, self._speaker, self._storage, timeout_s))
+
+    def _start(self, work: Work, task: Callable[[], Answer | Stored | None]) -> None:
+        self._under_way[work.clip] = work
+        self._crew.start((work, self._terms.clock()), task)
+
+    def _call_s(self) -> float:
+        known = self._pace.latency_s if self._pace else None
+        return FIRST_CALL_S if known is None else min(CALL_TIMEOUT_S, 2 * known + 0.2)
+
+    def _has_time(self) -> bool:
+        """Nothing starts that can't be finished; the first calls only need some time at all."""
+        left_s = self._terms.deadline - self._terms.clock()
+        if left_s > self._call_s() or (self.figures.requests == 0 and left_s > 1.0):
+            return True
+        self._stop(Stop(code="out_of_time", message="The run's time is up; the rest follows."))
+        return False
+
+    def _has_slot(self) -> bool:
+        if not self._slots:
+            self._lease_slots()
+        wait_s = self._slots[0] - self._terms.clock()
+        if self._slots[0] + self._call_s() > self._terms.deadline and self._blocked:
+            self._stop(
+                Stop(
+                    code="throttled",
+                    message=f"The provider wants {wait_s:.0f} s of rest.",
+                    delay_s=wait_s,
+                )
+            )
+        return wait_s <= 0 and self.stop is None
+
+    @property
+    def _blocked(self) -> bool:
+        return self._pace is not None and self._pace.blocked_s > 0
+
+    # Pace
+
+    def _lease_slots(self) -> None:
+        """Take slots for what is free now, or a little ahead."""
+        ahead = 1 if self._pace is None else math.ceil(self._pace.rate_per_s * LEASE_AHEAD_S)
+        count = min(len(self._ready), max(ahead, self._crew.free))
+        self._exchange(count)
+
+    def _exchange(self, count: int) -> None:
+        seen = Seen(
+            answers=self._window.answers,
+            refusals=self._window.refusals,
+            retry_after_s=self._window.retry_after_s,
+            limits=self._window.limits,
+            latency_s=self._window.latency_s,
+            in_flight=len(self._under_way),
+            short=count > 0,
+        )
+        now = self._terms.clock()
+        self._window = _Window()
+        self._pace, waits = self._pace_book.exchange(self._name(), seen, count)
+        self._slots.extend(now + wait_s for wait_s in waits)
+
+    def _name(self) -> str:
+        if not self._pace_name:
+            line = self._ready[0].line
+            self._pace_name = f"{line.provider}/{line.voice.model}"
+        return self._pace_name
+
+    def _give_slots_back(self) -> None:
+        """What is left over, with what was seen last."""
+        if self._pace_name:
+            count = -len(self._slots)
+            self._slots.clear()
+            self._exchange(count)
+
+    def _next_event(self) -> float:
+        """When something may start without anything having ended."""
+        times = [work.ready_at for work in self._resting]
+        if self._slots and self._ready and self._crew.free > 0 and self.stop is None:
+            times.append(self._slots[0])
+        return min(times, default=math.inf)
+
+    # What ends
+
+    def _hear(self, timeout_s: float) -> None:
+        for (work, started), report in self._crew.reports(timeout_s):
+            self._under_way.pop(work.clip, None)
+            self._note_latency(self._terms.clock() - started)
+            if isinstance(report, Exception):
+                self._fell(work, report)
+            else:
+                self._ended_well(work, report)
+
+    def _note_latency(self, seconds: float) -> None:
+        self.figures.longest_call_s = max(self.figures.longest_call_s, seconds)
+        self._window.latency_s = max(self._window.latency_s or 0.0, seconds)
+
+    def _ended_well(self, work: Work, report: Answer | Stored | None) -> None:
+        if report is None:
+            self._ready.append(work)
+            return
+        if isinstance(report, Stored):
+            self._end(work, report)
+            return
+        self._window.answers += 1
+        self._window.limits = report.limits or self._window.limits
+        self._succeeded()
+        match report.ending:
+            case Stored() as stored:
+                self._end(work, stored)
+            case Rejected(reason=reason):
+                message = f"No sound recording in {len(work.takes)} takes: {reason}. Retry the job."
+                self._end(work, Given(code="bad_audio", message=message))
+            case Unfinished(is_retake=is_retake):
+                self.figures.retaken += is_retake
+                work.tries = 0
+                self._again(work)
+
+    def _again(self, work: Work) -> None:
+        if self.stop is not None and any(take.verdict.is_sound for take in work.takes):
+            # No time for a better one; what was paid for is good enough.
+            self._start(work, lambda: takes.keep_best(work, self._storage))
+        else:
+            self._ready.appendleft(work)
+
+    def _end(self, work: Work, end: Stored | Given) -> None:
+        self._ended.append(_spoken(work, end))
+
+    def _fell(self, work: Work, error: Exception) -> None:
+        match error:
+            case Throttled():
+                self._throttled(work, error)
+            case TryAgain():
+                self._try_again(work, error)
+            case UtteranceRefused():
+                self._refuse(work, error)
+            case StopRun():
+                self._stop_for(error)
+            case StorageError():
+                self._stop(
+                    Stop(
+                        code="storage_down",
+                        message=str(error),
+                        delay_s=OUTAGE_DELAY_S,
+                        rings=True,
+                    )
+                )
+            case _:
+                reason = str(error) if isinstance(error, MemolistError) else repr(error)
+                self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
+
+    def _throttled(self, work: Work, error: Throttled) -> None:
+        self.figures.throttled += 1
+        self._window.refusals += 1
+        self._window.limits = error.limits or self._window.limits
+        asked = error.retry_after_s
+        if asked is not None:
+            self._window.retry_after_s = max(self._window.retry_after_s or 0.0, asked)
+        # Slots leased before the refusal were leased too fast.
+        self._slots.clear()
+        self._ready.appendleft(work)
+
+    def _try_again(self, work: Work, error: TryAgain) -> None:
+        work.tries += 1
+        self._window.limits = error.limits or self._window.limits
+        if work.tries < TRIES:
+            pause_s = BACK_OFF_S * 2 ** (work.tries - 1) * random.uniform(0.8, 1.2)
+            work.ready_at = self._terms.clock() + pause_s
+            self._resting.append(work)
+            return
+        message = f"Failed {TRIES} times, last: {error}. Retry the job once the provider is well."
+        self._give_up(work, error, Given(code=error.code, message=message))
+        lines = [held for cause, held in self._held if isinstance(cause, TryAgain)]
+        if len(lines) >= OUTAGE:
+            self._held.clear()
+            self._stop(
+                Stop(code="provider_down", message=str(error), delay_s=OUTAGE_DELAY_S, rings=True)
+            )
+
+    def _refuse(self, work: Work, error: UtteranceRefused) -> None:
+        self.figures.refused += 1
+        self._window.limits = error.limits or self._window.limits
+        self._give_up(work, error, Given(code=error.code, message=str(error)))
+        alike = self._refused[error.signature]
+        alike.add(work.line.spoken)
+        if len(alike) >= ALIKE and not self._has_spoken:
+            self._held.clear()
+            self._stop_for(Misconfigured(f"{len(alike)} texts were refused alike: {error}"))
+
+    def _give_up(self, work: Work, error: UtteranceRefused | TryAgain, given: Given) -> None:
+        if self._has_spoken:
+            self._end(work, given)
+        else:
+            # Nothing has been spoken yet: it may not be this text's fault at all.
+            self._held.append((error, _spoken(work, given)))
+
+    def _succeeded(self) -> None:
+        if not self._has_spoken:
+            self._has_spoken = True
+            self._release_held()
+
+    def _release_held(self) -> None:
+        self._ended += [spoken for _, spoken in self._held]
+        self._held.clear()
+
+    def _stop_for(self, error: StopRun) -> None:
+        self._stop(
+            Stop(
+                code=error.code,
+                message=str(error),
+                delay_s=LONG_DELAY_S,
+                rings=True,
+                pauses=not isinstance(error, Misconfigured),
+            )
+        )
+
+    def _stop(self, stop: Stop) -> None:
+        # The first reason stands, unless a person has to act.
+        if self.stop is None or (stop.rings and not self.stop.rings):
+            self.stop = stop
+
+
+def _spoken(work: Work, end: Stored | Given) -> Spoken:
+    was_found = isinstance(end, Stored) and end.found
+    return Spoken(
+        line=work.line,
+        end=end,
+        characters=0 if was_found else work.characters,
+        cost_usd=None if was_found else work.cost_usd,
+    )
+
+
+def clip_of(spoken: Spoken) -> Clip | None:
+    """The stored clip of a line, if it has one."""
+    return spoken.end.clip if isinstance(spoken.end, Stored) else None

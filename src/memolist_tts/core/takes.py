@@ -1,0 +1,173 @@
+"""One call to the provider and what becomes of it. Runs on a thread; owns no state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from memolist_tts.core import mp3, verdict
+from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
+from memolist_tts.core.ports import Speaker, Storage
+from memolist_tts.core.prices import cost_usd
+from memolist_tts.core.verdict import Verdict
+
+MOST_TAKES = 3
+"""The first and two more: a third bad one is no accident."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """One judged recording of a line."""
+
+    audio: bytes = field(repr=False)
+    verdict: Verdict
+    request_id: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """A line on its way to a clip. One thread at a time holds it."""
+
+    line: Line
+    clip: ClipId
+    look_first: bool = False
+    parts: list[Speech] = field(default_factory=list)
+    """What this take has of a text read in parts."""
+    takes: list[Take] = field(default_factory=list)
+    tries: int = 0
+    """Failed calls for the part at hand."""
+    ready_at: float = 0.0
+    characters: int = 0
+    cost_usd: float | None = None
+
+    @property
+    def characters_next(self) -> int:
+        """What the next call will be charged for."""
+        return len(str(self.line.requests[len(self.parts)].get("input", self.line.spoken)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """The clip is in the store."""
+
+    clip: Clip
+    found: bool = False
+    """Left there by a run that died before it could write it down; nobody was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Another call is due: the next part, or another take."""
+
+    is_retake: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """No take can be published."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A call that brought something, and what the provider said of its pace."""
+
+    ending: Stored | Unfinished | Rejected
+    limits: Limits | None = None
+
+
+def look(work: Work, storage: Storage) -> Stored | None:
+    """The clip, if a dead run stored it before it could be written down."""
+    audio = storage.read(work.clip.object_name)
+    if audio is None:
+        return None
+    # It was judged before it was stored.
+    return Stored(clip=_clip(work, audio, mp3.walk(audio).duration_ms, None), found=True)
+
+
+def call(work: Work, speaker: Speaker, storage: Storage, timeout_s: float) -> Answer:
+    """Make one call; with the last part, judge the take and store the clip if it's sound."""
+    work.characters += work.characters_next
+    speech = speaker.speak(work.line.requests[len(work.parts)], timeout_s)
+    work.parts.append(speech)
+    if len(work.parts) < len(work.line.requests):
+        return Answer(ending=Unfinished(is_retake=False), limits=speech.limits)
+    work.takes.append(_take(work))
+    work.parts.clear()
+    return Answer(ending=_conclude(work, storage), limits=speech.limits)
+
+
+def keep_best(work: Work, storage: Storage) -> Stored:
+    """Store the best sound take there is, where no time is left for a better one."""
+    best = min((take for take in work.takes if take.verdict.is_sound), key=_badness)
+    return _store(work, best, storage)
+
+
+def _badness(take: Take) -> tuple[int, int, float]:
+    return take.verdict.badness
+
+
+def _take(work: Work) -> Take:
+    parts = work.parts
+    transcripts = [part.transcript for part in parts if part.transcript is not None]
+    audio = _joined([part.mp3 for part in parts])
+    found = verdict.judge(
+        audio,
+        work.line.spoken,
+        speed=work.line.voice.speed,
+        transcript=" ".join(transcripts) if len(transcripts) == len(parts) else None,
+    )
+    tokens = [part.output_tokens for part in parts]
+    cost = cost_usd(
+        work.line.voice.model,
+        characters=len(work.line.spoken),
+        duration_ms=found.duration_ms,
+        output_tokens=None if None in tokens else sum(n for n in tokens if n is not None),
+    )
+    if cost is not None:
+        work.cost_usd = (work.cost_usd or 0.0) + cost
+    return Take(audio=audio, verdict=found, request_id=parts[-1].request_id)
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return mp3.join(parts)
+    except mp3.BrokenMp3:
+        # The verdict names what is wrong with the whole.
+        return b"".join(parts)
+
+
+def _conclude(work: Work, storage: Storage) -> Stored | Unfinished | Rejected:
+    """Publish the newest take, take again, or give up; the numbers are AUDIO's."""
+    newest = work.takes[-1].verdict
+    if newest.is_sound and not newest.soft:
+        return _store(work, work.takes[-1], storage)
+    sound = [take for take in work.takes if take.verdict.is_sound]
+    if len(work.takes) < MOST_TAKES and len(sound) < 2:
+        return Unfinished(is_retake=True)
+    if sound:
+        return _store(work, min(sound, key=_badness), storage)
+    return Rejected(reason=min(work.takes, key=_badness).verdict.reason)
+
+
+def _store(work: Work, take: Take, storage: Storage) -> Stored:
+    audio = verdict.publishable(take.audio, take.verdict)
+    duration_ms = take.verdict.duration_ms
+    if not storage.put(work.clip.object_name, audio):
+        # Another run's recording of the same words was first: what is there counts.
+        stored = storage.read(work.clip.object_name)
+        if stored is not None and stored != audio:
+            audio, duration_ms = stored, mp3.walk(stored).duration_ms
+    return Stored(clip=_clip(work, audio, duration_ms, take.request_id))
+
+
+def _clip(work: Work, audio: bytes, duration_ms: int, request_id: str | None) -> Clip:
+    return Clip(
+        id=work.clip,
+        size_bytes=len(audio),
+        duration_ms=round(duration_ms),
+        cost_usd=work.cost_usd,
+        request_id=request_id,
+    )

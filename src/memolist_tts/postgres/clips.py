@@ -1,0 +1,93 @@
+"""Which clips exist, and who speaks the others: one speaker a key across all jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memolist_tts.core.model import ClipId, Job, Line, Reservation, Reserved
+from memolist_tts.postgres.connection import Database, Row, Transaction
+
+# The newest stored take of each key; for a forced job only takes made since it began.
+STORED = """
+SELECT DISTINCT ON (c.key) c.key, c.take
+FROM tts.clip c
+WHERE c.key = ANY(cast(:keys AS text[])) AND c.stored_at IS NOT NULL
+  AND (NOT cast(:force AS boolean)
+       OR c.stored_at >= (SELECT t.started_at FROM tts.job t WHERE t.job_id = :id))
+ORDER BY c.key, c.take DESC
+"""
+
+# absent, or left by a dead run -> reserved by mine. A reservation lives as long as its lease.
+RESERVE = """
+INSERT INTO tts.clip AS c (key, take, object_name, provider, model, voice, language, spoken_text,
+                           characters, speaker, speaker_job)
+SELECT x.key, x.take, x.object_name, x.provider, x.model, x.voice, x.language, x.spoken_text,
+       char_length(x.spoken_text), cast(:lease AS uuid), cast(:id AS text)
+FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[]), cast(:object_names AS text[]),
+            cast(:providers AS text[]), cast(:models AS text[]), cast(:voices AS text[]),
+            cast(:languages AS text[]), cast(:spoken AS text[]))
+     AS x (key, take, object_name, provider, model, voice, language, spoken_text)
+ORDER BY x.key
+ON CONFLICT (key, take) DO UPDATE
+SET speaker = excluded.speaker, speaker_job = excluded.speaker_job
+WHERE c.stored_at IS NULL
+  AND (c.speaker_job = excluded.speaker_job
+       OR NOT EXISTS (SELECT 1 FROM tts.job t
+                      WHERE t.job_id = c.speaker_job AND t.lease_token = c.speaker
+                        AND t.lease_until > clock_timestamp()))
+RETURNING c.key, c.take, c.xmax <> 0 AS taken_over
+"""
+
+# The take that comes after those stored.
+NEXT_TAKES = """
+SELECT c.key, max(c.take) + 1 AS take
+FROM tts.clip c
+WHERE c.key = ANY(cast(:keys AS text[])) AND c.stored_at IS NOT NULL
+GROUP BY c.key
+"""
+
+
+class Clips:
+    """The port `Clips` over one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def reserve(self, job: Job, lines: Sequence[Line], *, force: bool) -> Reservation:
+        """Find the lines' stored clips and reserve the others for this run."""
+
+        def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
+            keys = [line.key for line in lines]
+            stored = tx.rows(STORED, keys=keys, force=force, id=job.id)
+            found = {row["key"] for row in stored}
+            wanted = [line for line in lines if line.key not in found]
+            return stored, self._reserve(tx, job, wanted) if wanted else []
+
+        stored, mine = self._database.transaction(work)
+        return Reservation(
+            stored={row["key"]: ClipId(row["key"], row["take"]) for row in stored},
+            mine={
+                row["key"]: Reserved(
+                    id=ClipId(row["key"], row["take"]), look_first=row["taken_over"]
+                )
+                for row in mine
+            },
+        )
+
+    def _reserve(self, tx: Transaction, job: Job, lines: Sequence[Line]) -> list[Row]:
+        taken = tx.rows(NEXT_TAKES, keys=[line.key for line in lines])
+        takes = {row["key"]: row["take"] for row in taken}
+        ids = [ClipId(line.key, takes.get(line.key, 0)) for line in lines]
+        return tx.rows(
+            RESERVE,
+            id=job.id,
+            lease=job.lease,
+            keys=[each.key for each in ids],
+            takes=[each.take for each in ids],
+            object_names=[each.object_name for each in ids],
+            providers=[line.provider for line in lines],
+            models=[line.voice.model for line in lines],
+            voices=[line.voice.name for line in lines],
+            languages=[line.voice.language for line in lines],
+            spoken=[line.spoken for line in lines],
+        )

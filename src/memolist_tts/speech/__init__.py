@@ -1,0 +1,1 @@
+"""Text to speech over the official `openai` client: endpoint, chat audio, realtime."""

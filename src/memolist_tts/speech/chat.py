@@ -1,0 +1,130 @@
+"""Chat completions with audio (gpt-audio-1.5): a model asked to read, not to answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+from pydantic import BaseModel, Field, ValidationError
+
+from memolist_tts.core.errors import ProviderBusy, UtteranceRefused
+from memolist_tts.core.model import Json, Speech, SpeechRequest, Voice
+from memolist_tts.speech.client import patience
+from memolist_tts.speech.faults import as_body, refusal, shown, speech_error
+from memolist_tts.speech.limits import limits
+from memolist_tts.speech.prompt import checked, verbatim
+
+
+class _Audio(BaseModel):
+    data: str
+    transcript: str | None = None
+
+
+class _Message(BaseModel):
+    audio: _Audio | None = None
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Details(BaseModel):
+    audio_tokens: int | None = None
+
+
+class _Usage(BaseModel):
+    completion_tokens_details: _Details | None = None
+
+
+class _Answer(BaseModel):
+    """What is read of an answer. Not the client's model: it accepts whatever comes."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+class ChatSpeaker:
+    """A `Speaker` over /chat/completions. Thread-safe; the client is the caller's to close.
+
+    The transcript tells whether the model read or reworded. There is no parameter
+    for speed, so one other than 1.0 is asked for in words.
+    """
+
+    def __init__(self, client: openai.OpenAI, *, identity: str) -> None:
+        self._client = client
+        self._identity = identity
+
+    def request(self, text: str, voice: Voice) -> SpeechRequest:
+        """As `Speaker.request`. But for "provider", it is the body that is sent."""
+        pace = f" Speak at {voice.speed:g} times your usual speed." if voice.speed != 1.0 else ""
+        messages: list[Json] = [
+            {"role": "system", "content": verbatim(voice) + pace},
+            {"role": "user", "content": checked(text)},
+        ]
+        return {
+            "provider": self._identity,
+            "model": voice.model,
+            "modalities": ["text", "audio"],
+            "audio": {"voice": voice.name, "format": "mp3"},
+            "messages": messages,
+        }
+
+    def speak(self, request: SpeechRequest, timeout_s: float) -> Speech:
+        """As `Speaker.speak`. Raises `UtteranceRefused` if the model declines to read
+        and `ProviderBusy` if its answer holds no audio."""
+        body: dict[str, Any] = {name: request[name] for name in request if name != "provider"}
+        secret = self._client.api_key
+        try:
+            raw = self._client.chat.completions.with_raw_response.create(
+                **body, timeout=patience(timeout_s)
+            )
+        except openai.OpenAIError as error:
+            raise speech_error(error, secret=secret) from None
+        try:
+            answer = _Answer.model_validate_json(raw.content)
+        except ValidationError:
+            raise refusal(200, as_body(raw.content), raw.headers, secret=secret) from None
+        return _speech(answer, raw.headers, secret)
+
+
+def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
+    choice, pace = answer.choices[0], limits(headers)
+    request_id = headers.get("x-request-id")
+    message = choice.message
+    if message.refusal or choice.finish_reason == "content_filter":
+        told = shown(message.refusal or "stopped by the content filter", secret)
+        raise UtteranceRefused(
+            f"The model declines to read this text: {told}. Change the text of the card.",
+            signature=(200, "refusal"),
+            request_id=request_id,
+            limits=pace,
+        )
+    mp3 = _decoded(message.audio)
+    if not mp3:
+        told = shown(message.content or "no words either", secret)
+        raise ProviderBusy(
+            f"The model answered without audio ({told}). It is asked again.",
+            request_id=request_id,
+            limits=pace,
+        )
+    details = answer.usage.completion_tokens_details if answer.usage else None
+    return Speech(
+        mp3=mp3,
+        request_id=request_id,
+        transcript=message.audio.transcript if message.audio else None,
+        output_tokens=details.audio_tokens if details else None,
+        limits=pace,
+    )
+
+
+def _decoded(audio: _Audio | None) -> bytes:
+    try:
+        return base64.b64decode(audio.data, validate=True) if audio else b""
+    except binascii.Error:
+        return b""
