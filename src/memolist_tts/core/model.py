@@ -126,8 +126,7 @@ class ClipId:
     @property
     def object_name(self) -> str:
         """Where the clip lies in the store. Fixed for good: URLs in cards point there."""
-        version, digest = self.key.split("-", 1)
-        return f"{version}/{digest[:2]}/{digest[2:]}-{self.take}.mp3"
+        return f"{self.key}-{self.take}.mp3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from memolist_tts.core.model import Speech, SpeechRequest, Voice
+from memolist_tts.core.model import (
+    Clip,
+    ClipId,
+    Completed,
+    Counts,
+    Ended,
+    Failed,
+    HandedBack,
+    Job,
+    Line,
+    Phrase,
+    Reservation,
+    Result,
+    Speech,
+    SpeechRequest,
+    Voice,
+)
+from memolist_tts.core.pacing import Pace, Seen
 
 
 class Speaker(Protocol):
@@ -59,4 +77,67 @@ class Wake(Protocol):
         `group` is the user (or the job where none is known), for fair queueing.
         Raises `WakeError`.
         """
+        ...
+
+
+class Jobs(Protocol):
+    """The job rows. Used from one thread; every write is guarded by the job's lease."""
+
+    def claim(self, job_id: str, *, lease_s: float) -> Job | None:
+        """Take the job for `lease_s` seconds; None: another's, resting, paused or ended.
+
+        Raises `NoSuchJob`.
+        """
+        ...
+
+    def read(self, job: Job) -> tuple[list[Phrase], dict[tuple[str, str], Ended]]:
+        """Every card in every language as it is now, and what this job did, by both."""
+        ...
+
+    def flush(
+        self,
+        job: Job,
+        results: Sequence[Result],
+        clips: Sequence[Clip],
+        *,
+        total: int,
+        renew_s: float,
+    ) -> list[Result]:
+        """Write what ended; the results that landed (a changed card's doesn't).
+
+        Raises `LeaseLost`: stop at once.
+        """
+        ...
+
+    def counts(self, job: Job) -> tuple[Counts, list[tuple[str, str]]]:
+        """The job's figures and its first few failures (code, message)."""
+        ...
+
+    def settle(
+        self, job: Job, outcome: Completed | Failed | HandedBack, *, begun: Sequence[ClipId]
+    ) -> None:
+        """Leave the job in its next state. `begun`: clips whose call was abandoned.
+
+        Raises `LeaseLost`.
+        """
+        ...
+
+    def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:
+        """Let go of a lost job's lease and clips."""
+        ...
+
+
+class Clips(Protocol):
+    """Which clips exist, and who speaks the others."""
+
+    def reserve(self, job: Job, lines: Sequence[Line], *, force: bool) -> Reservation:
+        """Find the lines' stored clips, and reserve for this run what nobody speaks."""
+        ...
+
+
+class PaceBook(Protocol):
+    """The rate that all workers share."""
+
+    def exchange(self, provider: str, seen: Seen, count: int) -> tuple[Pace, list[float]]:
+        """Tell what was seen, take `count` slots; each one's wait in seconds from now."""
         ...

@@ -1,0 +1,361 @@
+"""One run over one job: claim, speak what fits, write as it goes, settle, wake the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from memolist_tts.core import options as job_options
+from memolist_tts.core import plan
+from memolist_tts.core.errors import LeaseLost, WakeError
+from memolist_tts.core.model import (
+    Clip,
+    ClipId,
+    Completed,
+    Counts,
+    Failed,
+    HandedBack,
+    Idle,
+    Job,
+    Lost,
+    Options,
+    Outcome,
+    Phrase,
+    Report,
+    Reservation,
+    Result,
+    State,
+    Stop,
+    Tally,
+    Voice,
+)
+from memolist_tts.core.options import BadOptions
+from memolist_tts.core.plan import Plan, Script
+from memolist_tts.core.ports import Clips, Jobs, PaceBook, Speaker, Storage, Wake
+from memolist_tts.core.speaking import Given, Session, Spoken, Terms, clip_of
+from memolist_tts.core.takes import Work
+
+SETTLE_S = 2.0
+"""Kept back from a run's deadline for the last flush, the settling and the message."""
+GRACE_S = 10.0
+"""How much a lease outlives the run's hard deadline."""
+MOST_CHANGES = 5
+"""How often a card may change under our hands before its utterance is given up."""
+LONGEST_QUEUE_DELAY_S = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The world of one worker."""
+
+    jobs: Jobs
+    clips: Clips
+    pace: PaceBook
+    speaker: Speaker
+    storage: Storage
+    wake: Wake | None
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a deployment sets."""
+
+    voice: Callable[[str, Options], Voice]
+    """How a language is spoken under a job's options."""
+    in_flight: int
+    flush_s: float
+    max_phrases: int
+    lease_s: float | None = None
+    """Renewed at every flush; None: one lease for the whole run and GRACE_S more."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one run has in hand."""
+
+    job: Job
+    options: Options
+    counted: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    cost_usd: float = 0.0
+    longest_call_s: float = 0.0
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    total: int = 0
+    begun: list[ClipId] = field(default_factory=list)
+
+
+def run_chunk(
+    job_id: str, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
+) -> Report:
+    """Speak what fits of one job before `deadline` (seconds on `ports.clock`).
+
+    Two runs at once are safe: the second claims nothing and gets `Idle`; a run
+    whose job is cancelled or taken over gives `Lost`, and what it flushed stays.
+    Setting `halt` hands the rest back. Raises `NoSuchJob` (the API may not have
+    committed yet) and `DatabaseError`: then the lease runs out and the sweep rescues.
+    """
+    began = ports.clock()
+    lease_s = rules.lease_s or deadline - began + GRACE_S
+    job = ports.jobs.claim(job_id, lease_s=lease_s)
+    if job is None:
+        return Report(job_id=job_id, outcome=Idle())
+    run = _Run(job=job, options=Options())
+    try:
+        outcome = _speak_job(run, deadline - SETTLE_S, ports, rules, halt)
+        ports.jobs.settle(job, outcome, begun=run.begun)
+    except LeaseLost:
+        ports.jobs.abandon(job, begun=run.begun)
+        return _report(run, Lost(), ports.clock() - began)
+    # Row, then message: dying in between costs one sweep, never work.
+    woken = _wake_rest(job, outcome, ports.wake)
+    return _report(run, outcome, ports.clock() - began, wake_failed=not woken)
+
+
+def _speak_job(
+    run: _Run, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
+) -> Completed | Failed | HandedBack:
+    try:
+        run.options = job_options.parse(run.job.raw_options)
+    except BadOptions as error:
+        return Failed(code="bad_options", message=str(error))
+    script = Script(
+        options=run.options,
+        voice=lambda language: rules.voice(language, run.options),
+        request=ports.speaker.request,
+        owns=ports.storage.owns,
+    )
+    while True:
+        left = plan.draw_up(*ports.jobs.read(run.job), script)
+        run.total = left.total
+        if left.cards > rules.max_phrases:
+            return _too_many(left.cards, rules.max_phrases)
+        _write(run, left.ended, [], ports, rules)
+        if not left.lines:
+            return _verdict(run, None, ports.jobs.counts(run.job))
+        if (stop := _speak_round(run, left, deadline, ports, rules, halt)) is not None:
+            return _verdict(run, stop, ports.jobs.counts(run.job))
+
+
+def _speak_round(
+    run: _Run, left: Plan, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
+) -> Stop | None:
+    """Reuse what is stored, speak what is ours, wait for what others speak."""
+    reserved = ports.clips.reserve(run.job, list(left.lines.values()), force=run.options.force)
+    _write(run, _reused(left, reserved, ports.storage), [], ports, rules)
+    if reserved.mine:
+        return _speak_mine(run, left, reserved, deadline, ports, rules, halt)
+    if len(reserved.stored) < len(left.lines):
+        return _await_others(deadline, ports, rules, halt)
+    return None
+
+
+def _await_others(
+    deadline: float, ports: Ports, rules: Rules, halt: threading.Event
+) -> Stop | None:
+    if halt.wait(rules.flush_s):
+        return Stop(code="terminated", message="The worker was asked to end.")
+    if ports.clock() >= deadline:
+        message = "Another job speaks the same phrases; this one picks them up."
+        return Stop(code="out_of_time", message=message, delay_s=5.0)
+    return None
+
+
+def _speak_mine(
+    run: _Run,
+    left: Plan,
+    reserved: Reservation,
+    deadline: float,
+    ports: Ports,
+    rules: Rules,
+    halt: threading.Event,
+) -> Stop | None:
+    works = [
+        Work(line=left.lines[key], clip=mine.id, look_first=mine.look_first)
+        for key, mine in reserved.mine.items()
+    ]
+    terms = Terms(
+        deadline=deadline,
+        in_flight=rules.in_flight,
+        flush_s=rules.flush_s,
+        clock=ports.clock,
+        halt=halt,
+        has_spoken=run.job.spoken_before + run.counted["spoken"] > 0,
+    )
+    session = Session(works, ports.speaker, ports.storage, ports.pace, terms)
+    try:
+        for batch in session:
+            # Only this thread writes: a cancel shows here, and leaving stops the rest.
+            results = [
+                result
+                for spoken in batch
+                for result in _results(spoken, left.phrases[spoken.line.key], ports.storage)
+            ]
+            clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
+            _write(run, results, clips, ports, rules)
+    finally:
+        run.begun += session.begun
+        _note(run, session)
+    return session.stop
+
+
+def _note(run: _Run, session: Session) -> None:
+    figures = session.figures
+    run.counted["requests"] += figures.requests
+    run.counted["throttled"] += figures.throttled
+    run.counted["refused"] += figures.refused
+    run.counted["retaken"] += figures.retaken
+    run.longest_call_s = max(run.longest_call_s, figures.longest_call_s)
+
+
+def _reused(left: Plan, reserved: Reservation, storage: Storage) -> list[Result]:
+    return [
+        _ended(phrase, left.lines[key].spoken, State.REUSED, clip, storage)
+        for key, clip in reserved.stored.items()
+        for phrase in left.phrases[key]
+    ]
+
+
+def _results(spoken: Spoken, phrases: Sequence[Phrase], storage: Storage) -> list[Result]:
+    """What a line's end means for each phrase; the first one carries the cost."""
+    results = []
+    for nth, phrase in enumerate(phrases):
+        characters = spoken.characters if nth == 0 else 0
+        cost = spoken.cost_usd if nth == 0 else None
+        match spoken.end:
+            case Given(code=code, message=message):
+                result = Result(
+                    phrase=phrase, state=State.FAILED, spoken=spoken.line.spoken,
+                    code=code, message=message, characters=characters, cost_usd=cost,
+                )  # fmt: skip
+            case stored:
+                is_first = nth == 0 and not stored.found
+                state = State.SPOKEN if is_first else State.REUSED
+                clip = stored.clip.id
+                result = _ended(
+                    phrase, spoken.line.spoken, state, clip, storage, characters, cost
+                )
+        results.append(result)
+    return results
+
+
+def _ended(
+    phrase: Phrase,
+    spoken: str,
+    state: State,
+    clip: ClipId,
+    storage: Storage,
+    characters: int = 0,
+    cost_usd: float | None = None,
+) -> Result:
+    return Result(
+        phrase=phrase,
+        state=state,
+        spoken=spoken,
+        clip=clip,
+        url=storage.url(clip.object_name),
+        characters=characters,
+        cost_usd=cost_usd,
+    )
+
+
+def _write(
+    run: _Run, results: Sequence[Result], clips: Sequence[Clip], ports: Ports, rules: Rules
+) -> None:
+    """Flush, count what landed, and give up on cards that keep changing."""
+    results = [_given_up(r) if run.changes[_place(r)] >= MOST_CHANGES else r for r in results]
+    landed = ports.jobs.flush(
+        run.job, results, clips, total=run.total, renew_s=rules.lease_s or 0.0
+    )
+    missed = {_place(r) for r in results} - {_place(r) for r in landed}
+    run.changes.update(missed)
+    for result in landed:
+        run.counted[result.state] += 1
+        run.counted["characters"] += result.characters
+        run.cost_usd += result.cost_usd or 0.0
+        if result.state is State.FAILED:
+            run.failures[result.code or "unknown"] += 1
+
+
+def _place(result: Result) -> tuple[str, str]:
+    return result.phrase.card_id, result.phrase.language
+
+
+def _given_up(result: Result) -> Result:
+    message = "The card changed at every try to write its audio. Retry the job when it rests."
+    return Result(
+        phrase=result.phrase,
+        state=State.FAILED,
+        spoken=result.spoken,
+        code="card_keeps_changing",
+        message=message,
+    )
+
+
+def _too_many(cards: int, most: int) -> Failed:
+    return Failed(
+        code="too_many_phrases",
+        message=(
+            f"The list has {cards} cards to speak, and a job may hold {most} "
+            "(MAX_PHRASES_PER_JOB). Split the list, or raise the limit. Nothing was spoken."
+        ),
+    )
+
+
+def _verdict(
+    run: _Run, stop: Stop | None, counted: tuple[Counts, list[tuple[str, str]]]
+) -> Completed | Failed | HandedBack:
+    """The state a chunk leaves behind."""
+    if stop is not None:
+        return _stopped(run.options, stop)
+    counts, failures = counted
+    if not counts.failed:
+        return Completed()
+    named = "; ".join(f"{code}: {message}" for code, message in failures)
+    more = f" (and {counts.failed - len(failures)} more)" if counts.failed > len(failures) else ""
+    return Failed(
+        code="utterances_failed",
+        message=f"{counts.failed} of {counts.total} utterances could not be spoken. {named}{more}",
+    )
+
+
+def _stopped(options: Options, stop: Stop) -> Failed | HandedBack:
+    """A job whose own options can't be spoken fails alone; anything else is handed back."""
+    asked = {"voice": options.voice, "model": options.model}
+    named = ", ".join(f"options.{name} = {value}" for name, value in asked.items() if value)
+    if stop.code == "misconfigured" and named:
+        return Failed(
+            code="bad_options", message=f"The provider refuses {named}: {stop.message}"
+        )
+    return HandedBack(stop=stop)
+
+
+def _wake_rest(job: Job, outcome: Outcome, wake: Wake | None) -> bool:
+    if wake is None or not isinstance(outcome, HandedBack):
+        return True
+    if outcome.stop.delay_s > LONGEST_QUEUE_DELAY_S or outcome.stop.rings:
+        # The queue can't wait that long, or a person must act first; the sweep will wake it.
+        return True
+    try:
+        wake.send(job.id, group=job.group, delay_s=outcome.stop.delay_s)
+    except WakeError:
+        return False
+    return True
+
+
+def _report(run: _Run, outcome: Outcome, seconds: float, *, wake_failed: bool = False) -> Report:
+    counted = run.counted
+    tally = Tally(
+        **{name: counted[name] for name in ("spoken", "reused", "kept", "skipped", "failed")},
+        **{name: counted[name] for name in ("requests", "throttled", "refused", "retaken")},
+        failures=dict(run.failures),
+        characters=counted["characters"],
+        cost_usd=run.cost_usd,
+        longest_call_s=run.longest_call_s,
+    )
+    return Report(
+        job_id=run.job.id, outcome=outcome, tally=tally, seconds=seconds, wake_failed=wake_failed
+    )

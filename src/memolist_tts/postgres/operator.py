@@ -1,0 +1,200 @@
+"""What a person or the sweep asks of all jobs: wake, look, retry, cancel, pause."""
+
+from __future__ import annotations
+
+from memolist_tts.core.errors import NoSuchJob
+from memolist_tts.core.sweep import Due, Gauges
+from memolist_tts.postgres.connection import Database, Row, Transaction
+from memolist_tts.postgres.schema import Api
+
+# Waiting or dead, and not woken since it last could be: woken now. A message in the queue is
+# given `again_s` before it counts as lost.
+DUE = """
+INSERT INTO tts.job AS t (job_id, woken_at)
+SELECT j.id::text, clock_timestamp()
+FROM {jobs} j LEFT JOIN tts.job o ON o.job_id = j.id::text
+WHERE j.status::text IN ('pending', 'processing')
+  AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
+  AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
+  AND (o.woken_at IS NULL
+       OR o.woken_at <= greatest(o.not_before, o.lease_until) - interval '1 second'
+       OR o.woken_at <= clock_timestamp()
+                        - make_interval(secs => cast(:again_s AS double precision)))
+  AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+ORDER BY j."createdAt", j.id
+LIMIT cast(:limit AS integer)
+ON CONFLICT (job_id) DO UPDATE SET woken_at = excluded.woken_at
+RETURNING t.job_id, t.attempts, t.lease_until IS NOT NULL AS died,
+          (SELECT {user} FROM {jobs} j WHERE j.id::text = t.job_id) AS user_id
+"""
+
+# How things stand, in one row.
+GAUGES = """
+SELECT
+  (SELECT count(*) FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+   WHERE j.status::text = 'pending'
+     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())) AS pending,
+  (SELECT coalesce(extract(epoch FROM {now} - min(j."createdAt")), 0)::double precision
+   FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+   WHERE j.status::text = 'pending'
+     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())) AS oldest_pending_s,
+  (SELECT count(*) FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+   WHERE j.status::text = 'processing'
+     AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())) AS stalled,
+  (SELECT count(*) FROM tts.pause p WHERE p.until > clock_timestamp()) AS pauses,
+  (SELECT count(*) FROM tts.job t WHERE t.finished_at > clock_timestamp() - interval '1 hour')
+    AS ended_1h,
+  (SELECT count(*) FROM tts.job t
+   WHERE t.finished_at > clock_timestamp() - interval '1 hour' AND t.error_code IS NOT NULL)
+    AS failed_1h
+"""
+
+# The figures of the old worker's README: jobs by state, the oldest that waits, how long jobs
+# take, how many fail.
+FIGURES = """
+SELECT count(*) FILTER (WHERE j.status::text = 'pending') AS pending,
+       count(*) FILTER (WHERE j.status::text = 'processing') AS processing,
+       count(*) FILTER (WHERE j.status::text = 'completed') AS completed,
+       count(*) FILTER (WHERE j.status::text = 'failed') AS failed,
+       extract(epoch FROM {now} - min(j."createdAt") FILTER (WHERE j.status::text = 'pending'))
+         ::double precision AS oldest_pending_s,
+       avg(extract(epoch FROM j."completedAt" - j."createdAt"))
+         FILTER (WHERE j.status::text = 'completed')::double precision AS average_s
+FROM {jobs} j
+"""
+
+# One job as the API has it.
+STATUS = """
+SELECT j.id::text AS id, j.status::text AS status FROM {jobs} j WHERE j.id::text = :id
+"""
+PROGRESS = "SELECT * FROM tts.progress WHERE job_id = :id"
+FAILURES = "SELECT * FROM tts.failure WHERE job_id = :id ORDER BY card_id, language"
+
+# failed | pending -> pending, afresh: its failures forgotten, its clips and URLs kept.
+RETRY = """
+WITH forgotten AS (
+  DELETE FROM tts.utterance u USING {jobs} j
+  WHERE u.job_id = j.id::text AND j.id::text = :id AND u.state = 'failed'
+    AND j.status::text IN ('failed', 'pending')
+), afresh AS (
+  UPDATE tts.job t
+  SET attempts = 0, not_before = NULL, woken_at = clock_timestamp(), failed = 0,
+      stop_code = NULL, stop = NULL, error_code = NULL, error = NULL, finished_at = NULL
+  FROM {jobs} j
+  WHERE t.job_id = :id AND j.id::text = :id AND j.status::text IN ('failed', 'pending')
+)
+UPDATE {jobs} j SET status = 'pending'{retried}
+WHERE j.id::text = :id AND j.status::text IN ('failed', 'pending')
+RETURNING j.id::text AS id, {user} AS user_id
+"""
+
+# What the worker itself paused, for money or key, may be tried again.
+RESUME = "DELETE FROM tts.pause WHERE code <> 'operator' OR cast(:all AS boolean)"
+PAUSE = """
+INSERT INTO tts.pause (code, message, until) VALUES ('operator', :message, 'infinity')
+ON CONFLICT (code) DO UPDATE SET message = excluded.message, until = excluded.until
+"""
+
+# pending | processing -> failed, its lease void: whoever works on it stops at the next flush.
+# Never `cancelled`: the API's enum may not know it.
+CANCEL = """
+WITH void AS (
+  INSERT INTO tts.job AS t (job_id, error_code, error, finished_at)
+  SELECT j.id::text, 'cancelled', :error, clock_timestamp() FROM {jobs} j
+  WHERE j.id::text = :id AND j.status::text IN ('pending', 'processing')
+  ON CONFLICT (job_id) DO UPDATE
+  SET lease_token = NULL, lease_until = NULL, error_code = excluded.error_code,
+      error = excluded.error, finished_at = excluded.finished_at
+)
+UPDATE {jobs} j SET status = 'failed'{cancelled}
+WHERE j.id::text = :id AND j.status::text IN ('pending', 'processing')
+RETURNING j.id::text AS id
+"""
+
+CANCELLED = "Cancelled by an operator; `memolist-tts retry` takes it up again."
+
+
+class Operator:
+    """Views and acts over all jobs; also the port `Overview` of the sweep."""
+
+    def __init__(self, database: Database, api: Api) -> None:
+        self._database = database
+        jobs = api.jobs
+        columns = {
+            "jobs": jobs.name,
+            "now": jobs.now("createdAt"),
+            "user": 'j."userId"::text' if jobs.has("userId") else "NULL::text",
+        }
+        retried = jobs.assign(completedAt="NULL", errorMessage="NULL", failedCount="0")
+        cancelled = jobs.assign(completedAt=jobs.now("completedAt"), errorMessage=":error")
+        self._names = columns | {"retried": f", {retried}", "cancelled": f", {cancelled}"}
+
+    def _rows(self, template: str, **params: object) -> list[Row]:
+        sql = template.format(**self._names)
+
+        def work(tx: Transaction) -> list[Row]:
+            return tx.rows(sql, **params)
+
+        return self._database.transaction(work)
+
+    def due(self, *, again_s: float, limit: int) -> list[Due]:
+        """Jobs to be woken now, marked as woken."""
+        return [
+            Due(
+                job_id=row["job_id"],
+                group=row["user_id"] or row["job_id"],
+                attempts=row["attempts"],
+                died=row["died"],
+            )
+            for row in self._rows(DUE, again_s=again_s, limit=limit)
+        ]
+
+    def gauges(self) -> Gauges:
+        """How things stand."""
+        row = self._rows(GAUGES, unused=None)[0]
+        ended, failed = row["ended_1h"], row["failed_1h"]
+        return Gauges(
+            pending=row["pending"],
+            oldest_pending_s=max(0.0, row["oldest_pending_s"]),
+            stalled=row["stalled"],
+            is_paused=row["pauses"] > 0,
+            failure_rate_1h=failed / ended if ended else 0.0,
+        )
+
+    def figures(self) -> Row:
+        """The four figures, over all jobs."""
+        return self._rows(FIGURES, unused=None)[0]
+
+    def status(self, job_id: str) -> tuple[str, Row | None, list[Row]]:
+        """A job's state at the API, its progress, its failures. Raises `NoSuchJob`."""
+        rows = self._rows(STATUS, id=job_id)
+        if not rows:
+            raise NoSuchJob(f'no "TtsJob" has the id {job_id!r}')
+        progress = self._rows(PROGRESS, id=job_id)
+        return rows[0]["status"], progress[0] if progress else None, self._rows(FAILURES, id=job_id)
+
+    def group(self, job_id: str) -> str:
+        """Whom the job's message is for. Raises `NoSuchJob`."""
+        rows = self._rows(STATUS.replace("AS status", "AS status, {user} AS user_id"), id=job_id)
+        if not rows:
+            raise NoSuchJob(f'no "TtsJob" has the id {job_id!r}')
+        return str(rows[0]["user_id"] or job_id)
+
+    def retry(self, job_id: str) -> bool:
+        """Make a failed or resting job claimable at once. False: it's in another state."""
+        self._rows(RESUME, all=False)
+        return bool(self._rows(RETRY, id=job_id))
+
+    def cancel(self, job_id: str) -> bool:
+        """Fail a job that waits or runs, as `cancelled`. False: it has ended already."""
+        return bool(self._rows(CANCEL, id=job_id, error=CANCELLED))
+
+    def pause(self, message: str) -> None:
+        """Let no job be claimed until `resume`."""
+        self._rows(PAUSE, message=message)
+
+    def resume(self) -> None:
+        """Lift every pause."""
+        self._rows(RESUME, all=True)
+
+
