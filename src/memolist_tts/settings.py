@@ -55,7 +55,9 @@ def _languages(value: object) -> object:
 def _language(entry: str) -> Language:
     parts = [part.strip() for part in entry.split(":")]
     if len(parts) != 3 or not all(parts):
-        raise ValueError(f"{entry.strip()!r} isn't code:textColumn:urlColumn, as {DEFAULT_LANGUAGES}")
+        raise ValueError(
+            f"{entry.strip()!r} isn't code:textColumn:urlColumn, as {DEFAULT_LANGUAGES}"
+        )
     return Language(code=parts[0].lower(), text_column=parts[1], url_column=parts[2])
 
 

@@ -235,9 +235,7 @@ def _results(spoken: Spoken, phrases: Sequence[Phrase], storage: Storage) -> lis
                 is_first = nth == 0 and not stored.found
                 state = State.SPOKEN if is_first else State.REUSED
                 clip = stored.clip.id
-                result = _ended(
-                    phrase, spoken.line.spoken, state, clip, storage, characters, cost
-                )
+                result = _ended(phrase, spoken.line.spoken, state, clip, storage, characters, cost)
         results.append(result)
     return results
 
@@ -327,9 +325,7 @@ def _stopped(options: Options, stop: Stop) -> Failed | HandedBack:
     asked = {"voice": options.voice, "model": options.model}
     named = ", ".join(f"options.{name} = {value}" for name, value in asked.items() if value)
     if stop.code == "misconfigured" and named:
-        return Failed(
-            code="bad_options", message=f"The provider refuses {named}: {stop.message}"
-        )
+        return Failed(code="bad_options", message=f"The provider refuses {named}: {stop.message}")
     return HandedBack(stop=stop)
 
 

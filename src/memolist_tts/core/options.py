@@ -37,7 +37,7 @@ def _voice(value: Json) -> str | dict[str, str] | None:
 def _text(name: str, value: Json) -> str | None:
     if value is None or (isinstance(value, str) and value.strip()):
         return value.strip() if isinstance(value, str) else None
-    raise BadOptions(f"options.{name} must be a name, such as \"alloy\", not {value!r:.80}")
+    raise BadOptions(f'options.{name} must be a name, such as "alloy", not {value!r:.80}')
 
 
 def _speed(value: Json) -> float | None:

@@ -96,9 +96,7 @@ def _kept(phrase: Phrase, before: Ended | None, script: Script) -> Result | None
 def _line(phrase: Phrase, script: Script) -> Line | Result:
     spoken = text.spoken(phrase.shown, phrase.language)
     if not spoken.text:
-        return Result(
-            phrase=phrase, state=State.SKIPPED, code=spoken.code, message=spoken.reason
-        )
+        return Result(phrase=phrase, state=State.SKIPPED, code=spoken.code, message=spoken.reason)
     voice = script.voice(phrase.language)
     try:
         requests = tuple(script.request(part, voice) for part in text.parts(spoken.text))

@@ -79,6 +79,10 @@ class Wake(Protocol):
         """
         ...
 
+    def hurry(self, receipt: str, delay_s: int) -> None:
+        """Have a received message that is going to fail back in `delay_s` seconds."""
+        ...
+
 
 class Jobs(Protocol):
     """The job rows. Used from one thread; every write is guarded by the job's lease."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 USD_PER_MILLION_CHARACTERS = {"tts-1": 15.0, "tts-1-hd": 30.0}
 USD_PER_MINUTE = {"gpt-4o-mini-tts": 0.015}
-USD_PER_MILLION_AUDIO_TOKENS = {"gpt-audio": 64.0, "gpt-realtime": 64.0, "gpt-realtime-2.1-mini": 20.0}
+USD_PER_MILLION_AUDIO_TOKENS = {
+    "gpt-audio": 64.0,
+    "gpt-realtime": 64.0,
+    "gpt-realtime-2.1-mini": 20.0,
+}
 
 
 def cost_usd(

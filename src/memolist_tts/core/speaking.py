@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from memolist_tts.core import takes
 from memolist_tts.core.crew import Crew
@@ -105,7 +105,12 @@ class Session:
     """Iterate to get the lines that ended, every `flush_s`; then see `stop`."""
 
     def __init__(
-        self, works: Sequence[Work], speaker: Speaker, storage: Storage, pace: PaceBook, terms: Terms
+        self,
+        works: Sequence[Work],
+        speaker: Speaker,
+        storage: Storage,
+        pace: PaceBook,
+        terms: Terms,
     ) -> None:
         self._speaker = speaker
         self._storage = storage

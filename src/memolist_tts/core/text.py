@@ -11,7 +11,6 @@ repeats are bounded, possessive, or can't start inside what they just refused.
 """
 
 # The rules name the look-alikes that cards hold: curly quotes, dashes, full-width signs.
-# ruff: noqa: RUF001, RUF003
 
 from __future__ import annotations
 
@@ -584,22 +583,20 @@ def _one_line(text: str, _: str) -> str:
     return said + lines[-1] if lines else ("" if "\n" in text else text)
 
 
-# In order; each is stable on its own result.
-_PUNCTUATION = tuple(
+_PUNCTUATION: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), said)
     for pattern, said in (
-        (r"[^\S\n]+", " "),
         (r'" ?"', " "),
+        (r"[^\S\n]+", " "),
         (r" (?=[,;:!?]|\.(?![\w.]))", ""),
         (r"\.{3,}(?: ?\.+)*", "..."),
         (r"(?<!\.)\.\.(?!\.)", "."),
-        (r"[!?]*\?[!?]*(?: [!?]+)*", "?"),
-        (r"!+(?: !+)*", "!"),
-        (r"[,;:]+(?: ?[,;:])*(?= ?[.!?])(?! ?\.\w)", ""),
+        (r"[!?]+(?: [!?]+)*+", lambda match: "?" if "?" in match[0] else "!"),
+        # Of several the first, but the end of a sentence before a comma.
+        (r"(?<![,;:])[,;:](?: ?[,;:])*+(?= ?[.!?])(?! ?\.\w)", ""),
         (r"([,;:])(?: ?[,;:])+", r"\1"),
         (r"(?<=[!?])[,;.](?!\w)", ""),
         (r"\A(?:[\s,;:!?]|\.(?![0-9]))+", ""),
-        (r"[\s,;:]+\Z", ""),
     )
 )
 
@@ -607,7 +604,7 @@ _PUNCTUATION = tuple(
 def _punctuation(text: str, _: str) -> str:
     for mark, said in _PUNCTUATION:
         text = mark.sub(said, text)
-    return text
+    return text.rstrip(" ,;:")
 
 
 _Rule = Callable[[str, str], str]

@@ -109,9 +109,7 @@ class Database:
         # Longer than the statement timeout: the server's error comes first and costs nothing.
         sock.settimeout(30)
         try:
-            return pg8000.native.Connection(
-                host=to.host, sock=sock, ssl_context=to.tls, **common
-            )
+            return pg8000.native.Connection(host=to.host, sock=sock, ssl_context=to.tls, **common)
         except BaseException:
             sock.close()
             raise

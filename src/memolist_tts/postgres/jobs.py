@@ -253,7 +253,7 @@ class Jobs:
     def claim(self, job_id: str, *, lease_s: float) -> Job | None:
         """Take the lease, or None: another's, resting, paused, ended, or attempts used up."""
         if not self._is_id(job_id):
-            raise NoSuchJob(f"{job_id!r} isn't an id of \"TtsJob\" (its ids are of another type)")
+            raise NoSuchJob(f'{job_id!r} isn\'t an id of "TtsJob" (its ids are of another type)')
         lease = str(uuid.uuid4())
 
         def work(tx: Transaction) -> Job:
@@ -359,9 +359,7 @@ class Jobs:
         self, tx: Transaction, language: Language, results: Sequence[Result]
     ) -> set[str]:
         rows = tx.rows(
-            self._sql(
-                PUBLISH, url=quoted(language.url_column), text=quoted(language.text_column)
-            ),
+            self._sql(PUBLISH, url=quoted(language.url_column), text=quoted(language.text_column)),
             card_ids=[r.phrase.card_id for r in results],
             shown=[r.phrase.shown for r in results],
             old_urls=[r.phrase.url for r in results],
@@ -418,9 +416,7 @@ class Jobs:
         self._database.transaction(work)
 
     def _release(self, tx: Transaction, job: Job, begun: Sequence[ClipId]) -> None:
-        tx.rows(
-            RELEASE_CLIPS, lease=job.lease, begun=[f"{each.key}:{each.take}" for each in begun]
-        )
+        tx.rows(RELEASE_CLIPS, lease=job.lease, begun=[f"{each.key}:{each.take}" for each in begun])
 
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:
         """Let go of a lost job's lease and of the clips it won't speak."""
@@ -552,7 +548,9 @@ def _names(api: Api) -> dict[str, str]:
         "card_id": cards.cast("id"),
         "user": 'j."userId"::text' if jobs.has("userId") else "NULL::text",
         "options": 'j."options"' if jobs.has("options") else "NULL::text",
-        "same_list": 'c."listId" = j."listId"' if same_type else 'c."listId"::text = j."listId"::text',
+        "same_list": 'c."listId" = j."listId"'
+        if same_type
+        else 'c."listId"::text = j."listId"::text',
         "texts_and_urls": ", ".join(columns),
         "card_order": ('c."position", ' if cards.has("position") else "") + "c.id",
         "card_touched": _tail(cards.assign()),
@@ -566,11 +564,15 @@ def _names(api: Api) -> dict[str, str]:
         ),
         "counts": jobs.assign(totalCount=":total", doneCount=":done", failedCount=":failed")
         or "status = j.status",
-        "ended": _tail(ended + (', "errorMessage" = dead.error' if jobs.has("errorMessage") else "")),
+        "ended": _tail(
+            ended + (', "errorMessage" = dead.error' if jobs.has("errorMessage") else "")
+        ),
         "settled_completed": _tail(
             jobs.assign(completedAt=jobs.now("completedAt"), errorMessage="NULL")
         ),
-        "settled_failed": _tail(jobs.assign(completedAt=jobs.now("completedAt"), errorMessage="mine.error")),
+        "settled_failed": _tail(
+            jobs.assign(completedAt=jobs.now("completedAt"), errorMessage="mine.error")
+        ),
         "settled_pending": _tail(jobs.assign()),
     }
 

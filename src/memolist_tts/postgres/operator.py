@@ -151,7 +151,7 @@ class Operator:
 
     def gauges(self) -> Gauges:
         """How things stand."""
-        row = self._rows(GAUGES, unused=None)[0]
+        row = self._rows(GAUGES)[0]
         ended, failed = row["ended_1h"], row["failed_1h"]
         return Gauges(
             pending=row["pending"],
@@ -163,7 +163,7 @@ class Operator:
 
     def figures(self) -> Row:
         """The four figures, over all jobs."""
-        return self._rows(FIGURES, unused=None)[0]
+        return self._rows(FIGURES)[0]
 
     def status(self, job_id: str) -> tuple[str, Row | None, list[Row]]:
         """A job's state at the API, its progress, its failures. Raises `NoSuchJob`."""
@@ -196,5 +196,3 @@ class Operator:
     def resume(self) -> None:
         """Lift every pause."""
         self._rows(RESUME, all=True)
-
-

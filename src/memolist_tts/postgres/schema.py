@@ -59,7 +59,9 @@ class Table:
         """`SET` fragments for those of the columns that exist, always with "updatedAt"."""
         if self.has("updatedAt"):
             values["updatedAt"] = self.now("updatedAt")
-        return ", ".join(f"{quoted(name)} = {sql}" for name, sql in values.items() if self.has(name))
+        return ", ".join(
+            f"{quoted(name)} = {sql}" for name, sql in values.items() if self.has(name)
+        )
 
 
 @dataclass(frozen=True, slots=True)

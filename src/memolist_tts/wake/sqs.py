@@ -91,6 +91,16 @@ class SqsWake:
         if not answer.get("MessageId"):
             raise self._fault(job_id, "the answer holds no message id", _OTHERWISE)
 
+    def hurry(self, receipt: str, delay_s: int) -> None:
+        """As `Wake.hurry`: the message's visibility, shortened."""
+        try:
+            self._client.change_message_visibility(
+                QueueUrl=self._queue_url, ReceiptHandle=receipt, VisibilityTimeout=delay_s
+            )
+        except (aws.ClientError, aws.BotoCoreError):
+            # It comes back by itself, only later.
+            return
+
     def _fault(self, job_id: str, reason: str, fix: str) -> WakeError:
         return WakeError(
             f"Job {job_id} could not be put on QUEUE_URL {self._queue_url}: {reason}. {fix}."

@@ -1,0 +1,77 @@
+"""What a run tells the world: its report as log lines and metrics of the catalogue."""
+
+from __future__ import annotations
+
+from aws_lambda_powertools import Logger, Metrics
+
+from memolist_tts import telemetry as t
+from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
+
+
+def log_report(logger: Logger, report: Report) -> None:
+    """One line a run."""
+    tally = report.tally
+    counts = {
+        name: getattr(tally, name) for name in ("spoken", "reused", "kept", "skipped", "failed")
+    }
+    told = counts | {
+        "job_id": report.job_id,
+        "seconds": round(report.seconds, 3),
+        "cost_usd": round(tally.cost_usd, 6),
+    }
+    match report.outcome:
+        case Completed():
+            t.log(logger, t.JOB_COMPLETED, **told)
+        case Failed(code=code, message=message):
+            t.log(logger, t.JOB_FAILED, code=code, problem=message, **told)
+        case HandedBack(stop=stop):
+            if stop.rings:
+                t.log(
+                    logger,
+                    t.PROVIDER_STOPPED,
+                    job_id=report.job_id,
+                    code=stop.code,
+                    problem=stop.message,
+                )
+            t.log(
+                logger,
+                t.JOB_HANDED_BACK,
+                reason=stop.code,
+                problem=stop.message,
+                delay_s=round(stop.delay_s, 1),
+                **told,
+            )
+        case Idle():
+            t.log(logger, t.JOB_IDLE, job_id=report.job_id)
+        case Lost():
+            t.log(logger, t.LEASE_LOST, job_id=report.job_id)
+    if report.wake_failed:
+        t.log(logger, t.WAKE_FAILED, job_id=report.job_id, problem="the queue took no message")
+
+
+def measure_report(metrics: Metrics, report: Report) -> None:
+    """The metrics of a run; none for one that found nothing to do."""
+    tally = report.tally
+    match report.outcome:
+        case Completed():
+            t.measure(metrics, t.JOBS_COMPLETED, 1)
+        case Failed(code=code):
+            t.measure(metrics, t.JOBS_FAILED, 1, {code: 1})
+        case HandedBack(stop=stop):
+            t.measure(metrics, t.JOBS_HANDED_BACK, 1, {stop.code: 1})
+            if stop.rings:
+                t.measure(metrics, t.PROVIDER_STOPS, 1, {stop.code: 1})
+        case _:
+            return
+    t.measure(metrics, t.CHUNK_SECONDS, report.seconds)
+    t.measure(metrics, t.UTTERANCES_SPOKEN, tally.spoken)
+    t.measure(metrics, t.UTTERANCES_REUSED, tally.reused)
+    t.measure(metrics, t.UTTERANCES_KEPT, tally.kept)
+    t.measure(metrics, t.UTTERANCES_SKIPPED, tally.skipped)
+    t.measure(metrics, t.UTTERANCES_FAILED, tally.failed, dict(tally.failures))
+    t.measure(metrics, t.CLIPS_RETAKEN, tally.retaken)
+    t.measure(metrics, t.PROVIDER_REQUESTS, tally.requests)
+    t.measure(metrics, t.REQUESTS_THROTTLED, tally.throttled)
+    t.measure(metrics, t.REQUESTS_REFUSED, tally.refused)
+    t.measure(metrics, t.CHARACTERS_SPOKEN, tally.characters)
+    t.measure(metrics, t.COST_USD, tally.cost_usd)

@@ -1,0 +1,213 @@
+"""The one place that wires: settings to adapters to ports. Imports are late where they cost."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from memolist_tts.core.chunk import Ports, Rules, run_chunk
+from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.model import Options, Report, Voice
+from memolist_tts.core.ports import Speaker, Storage, Wake
+from memolist_tts.postgres.clips import Clips
+from memolist_tts.postgres.connection import Database
+from memolist_tts.postgres.jobs import Jobs
+from memolist_tts.postgres.operator import Operator
+from memolist_tts.postgres.pace import SharedPace
+from memolist_tts.postgres.schema import Api, inspect
+from memolist_tts.settings import Settings
+
+if TYPE_CHECKING:
+    import openai
+
+# OpenAI closes every model of its speech endpoint that day (deprecations page, 2026-11).
+ENDPOINT_CLOSES = date(2027, 1, 6)
+DEFAULT_MODELS = {
+    "endpoint": "gpt-4o-mini-tts-2025-12-15",
+    "chat": "gpt-audio-1.5",
+    "realtime": "gpt-realtime-2.1-mini",
+}
+
+
+def route(settings: Settings, today: date) -> str:
+    """Which API speaks: `endpoint`, `chat` or `realtime`. `auto` outlives the endpoint's end."""
+    if settings.TTS_PROVIDER != "auto":
+        return settings.TTS_PROVIDER
+    return "chat" if settings.is_openai and today >= ENDPOINT_CLOSES else "endpoint"
+
+
+def model(settings: Settings, today: date) -> str:
+    """The model asked for; TTS_MODEL means the route it was set for."""
+    chosen = route(settings, today)
+    moved = settings.TTS_PROVIDER == "auto" and chosen != "endpoint"
+    return DEFAULT_MODELS[chosen] if moved else settings.TTS_MODEL or DEFAULT_MODELS[chosen]
+
+
+def identity(settings: Settings) -> str:
+    """Whose voices these are, for the audio key: another server's "alloy" is another voice."""
+    if settings.is_openai:
+        return "openai"
+    return settings.OPENAI_BASE_URL.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
+
+
+@dataclass
+class Worker:
+    """One process's adapters, made when first needed and kept. One thread uses it."""
+
+    settings: Settings
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(database_url(self.settings))
+
+    @cached_property
+    def api(self) -> Api:
+        return inspect(self.database, self.settings.LANGUAGES)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        return Jobs(self.database, self.api, max_attempts=self.settings.MAX_ATTEMPTS)
+
+    @cached_property
+    def operator(self) -> Operator:
+        return Operator(self.database, self.api)
+
+    @cached_property
+    def wake(self) -> Wake | None:
+        if not self.settings.QUEUE_URL:
+            return None
+        from memolist_tts.wake.sqs import SqsWake, sqs_client
+
+        url = self.settings.QUEUE_URL
+        client = sqs_client(url, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
+        return SqsWake(url, client)
+
+    @cached_property
+    def storage(self) -> Storage:
+        settings = self.settings
+        if settings.STORAGE_TYPE == "local":
+            from memolist_tts.storage.folder import FolderStorage, folder_public_base_url
+
+            root = settings.LOCAL_STORAGE_PATH.resolve()
+            return FolderStorage(root, settings.PUBLIC_BASE_URL or folder_public_base_url(root))
+        from memolist_tts.storage.s3 import S3Storage, s3_client, s3_public_base_url
+
+        client = s3_client(
+            max_in_flight=settings.MAX_IN_FLIGHT,
+            region=os.environ.get("AWS_REGION"),
+            endpoint_url=os.environ.get("AWS_ENDPOINT_URL"),
+        )
+        bucket = settings.AWS_S3_BUCKET or ""
+        base = settings.PUBLIC_BASE_URL or s3_public_base_url(bucket, client.meta.region_name)
+        return S3Storage(bucket, base, client)
+
+    @cached_property
+    def client(self) -> openai.OpenAI:
+        from memolist_tts.speech.client import open_client
+
+        return open_client(
+            api_key(self.settings),
+            base_url=self.settings.OPENAI_BASE_URL,
+            max_in_flight=self.settings.MAX_IN_FLIGHT,
+        )
+
+    @cached_property
+    def speakers(self) -> dict[str, Speaker]:
+        return {}
+
+    def speaker(self) -> Speaker:
+        """Today's route: it changes under a warm worker on the day the endpoint closes."""
+        chosen = route(self.settings, today())
+        if chosen not in self.speakers:
+            self.speakers[chosen] = self._speaker(chosen)
+        return self.speakers[chosen]
+
+    def _speaker(self, chosen: str) -> Speaker:
+        whose = identity(self.settings)
+        if chosen == "chat":
+            from memolist_tts.speech.chat import ChatSpeaker
+
+            return ChatSpeaker(self.client, identity=whose)
+        if chosen == "realtime":
+            from memolist_tts.speech.realtime import RealtimeSpeaker
+
+            return RealtimeSpeaker(self.client, identity=whose)
+        from memolist_tts.speech.endpoint import EndpointSpeaker
+
+        has_own = any(name.startswith("INSTRUCTIONS_") for name, v in os.environ.items() if v)
+        return EndpointSpeaker(self.client, identity=whose, instruct_any=has_own)
+
+    def ports(self) -> Ports:
+        return Ports(
+            jobs=self.jobs,
+            clips=Clips(self.database),
+            pace=SharedPace(
+                self.database,
+                in_flight=self.settings.MAX_IN_FLIGHT,
+                requests_per_minute=self.settings.REQUESTS_PER_MINUTE,
+            ),
+            speaker=self.speaker(),
+            storage=self.storage,
+            wake=self.wake,
+            clock=time.monotonic,
+        )
+
+    def voice(self, language: str, options: Options) -> Voice:
+        """The deployment's voice of a language, a job's options applied."""
+        plain = self.settings.voice(language, options.model or model(self.settings, today()))
+        asked = options.voice
+        name = asked if isinstance(asked, str) else (asked or {}).get(language)
+        return Voice(
+            language=language,
+            model=plain.model,
+            name=name or plain.name,
+            instructions=plain.instructions,
+            speed=options.speed or plain.speed,
+        )
+
+    def run(
+        self, job_id: str, *, seconds: float, halt: threading.Event, lease_s: float | None = None
+    ) -> Report:
+        """`run_chunk` under this deployment's rules, over within `seconds`."""
+        rules = Rules(
+            voice=self.voice,
+            in_flight=self.settings.MAX_IN_FLIGHT,
+            flush_s=self.settings.FLUSH_SECONDS,
+            max_phrases=self.settings.MAX_PHRASES_PER_JOB,
+            lease_s=lease_s,
+        )
+        return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def database_url(settings: Settings) -> str:
+    """DATABASE_URL by value or by secret. Raises `MemolistError` when it can't be had."""
+    if settings.DATABASE_URL:
+        return settings.DATABASE_URL.get_secret_value()
+    return _secret(settings.DATABASE_URL_SECRET_ARN or "", "DATABASE_URL")
+
+
+def api_key(settings: Settings) -> str:
+    """OPENAI_API_KEY by value or by secret; a compatible server of one's own needs none."""
+    if settings.OPENAI_API_KEY:
+        return settings.OPENAI_API_KEY.get_secret_value()
+    if settings.OPENAI_API_KEY_SECRET_ARN:
+        return _secret(settings.OPENAI_API_KEY_SECRET_ARN, "OPENAI_API_KEY")
+    return "none"
+
+
+def _secret(arn: str, name: str) -> str:
+    from aws_lambda_powertools.utilities import parameters
+
+    try:
+        return str(parameters.get_secret(arn, max_age=300))
+    except parameters.exceptions.GetParameterError as error:
+        raise MemolistError(f"{name}_SECRET_ARN {arn}: can't be read: {error}") from error

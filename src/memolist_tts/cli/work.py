@@ -1,0 +1,61 @@
+"""Commands that change the database or do the work: migrate, poll."""
+
+from __future__ import annotations
+
+import typer
+from aws_lambda_powertools import Logger
+from rich.console import Console
+
+from memolist_tts import assemble
+from memolist_tts.announce import log_report
+from memolist_tts.core.model import Report
+from memolist_tts.poll import halt_on_signals
+from memolist_tts.poll import poll as run_poll
+from memolist_tts.postgres.schema import migrate as run_migrations
+from memolist_tts.settings import Needs, Settings
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(migrate)
+    app.command()(poll)
+
+
+def migrate() -> None:
+    """Make or update the schema `tts`; the API's tables are left alone. Safe to repeat."""
+    settings = Settings.load(Needs.DATABASE)
+    for name in run_migrations(assemble.database_url(settings)):
+        console.print(f"applied {name}")
+
+
+def poll() -> None:
+    """Look for pending jobs every POLL_INTERVAL_MS and speak them, until SIGTERM or Ctrl-C."""
+    settings = Settings.load(Needs.WORKER)
+    worker = assemble.Worker(settings)
+    halt = halt_on_signals()
+    logger = Logger(service="memolist-tts")
+    _ = worker.api  # stops here when a table or column is missing
+    address = worker.database.address
+    where = (
+        f"s3://{settings.AWS_S3_BUCKET}"
+        if settings.STORAGE_TYPE == "s3"
+        else settings.LOCAL_STORAGE_PATH.resolve()
+    )
+    console.print(f"Database connected: {address.host}:{address.port}/{address.database}")
+    console.print(f"OpenAI API key: {'set' if assemble.api_key(settings) != 'none' else 'none'}")
+    console.print(
+        f"Speech: {assemble.identity(settings)}, model "
+        f"{assemble.model(settings, assemble.today())}; clips in {where}"
+    )
+    console.print(f"Polling every {settings.POLL_INTERVAL_MS} ms")
+
+    def tell(what: Report | Exception) -> None:
+        if isinstance(what, Report):
+            log_report(logger, what)
+        else:
+            logger.error("database_lost", problem=str(what))
+
+    run_poll(worker, halt, tell)
+    console.print("Stopped; what was left is handed back.")

@@ -1,0 +1,1 @@
+"""Lambda's front doors: they translate and measure, nothing else."""

@@ -1,0 +1,78 @@
+"""The queue's front door: a record to a job id, a chunk, failed ids out."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from memolist_tts import telemetry as t
+from memolist_tts.announce import log_report, measure_report
+from memolist_tts.assemble import Worker
+from memolist_tts.core.errors import MemolistError, NoSuchJob
+from memolist_tts.core.message import BadMessage, job_id
+from memolist_tts.settings import Needs, Settings
+
+SAFETY_S = 3.0
+"""Kept back from the function's timeout: a kill runs no Python code."""
+COMES_BACK_S = 30
+"""When a message is tried again whose job isn't there yet (the API may not have committed)."""
+
+logger = Logger()
+metrics = Metrics(namespace=t.NAMESPACE)
+# An exception for a whole failed batch would cut the mapping's concurrency (BatchSize 1).
+processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+worker = Worker(Settings.load(Needs.WORKER | Needs.QUEUE))
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Speak what the messages of one SQS event ask for; report the failed ones."""
+
+    def record_handler(record: SQSRecord) -> None:
+        _handle(record, context)
+
+    return process_partial_response(event, record_handler, processor, context)
+
+
+def _handle(record: SQSRecord, context: LambdaContext) -> None:
+    seconds = context.get_remaining_time_in_millis() / 1000 - SAFETY_S
+    try:
+        wanted = job_id(record.body)
+    except BadMessage as error:
+        t.measure(metrics, t.MESSAGES_REFUSED, 1)
+        t.log(logger, t.MESSAGE_REFUSED, message_id=record.message_id, problem=str(error))
+        raise
+    try:
+        report = worker.run(wanted, seconds=seconds, halt=threading.Event())
+    except NoSuchJob:
+        count = record.attributes.approximate_receive_count
+        t.log(
+            logger,
+            t.NO_SUCH_JOB,
+            job_id=wanted,
+            message_id=record.message_id,
+            receive_count=count,
+        )
+        _come_back_soon(record)
+        raise
+    except MemolistError as error:
+        t.log(logger, t.CHUNK_BROKE, job_id=wanted, problem=str(error))
+        raise
+    log_report(logger, report)
+    measure_report(metrics, report)
+
+
+def _come_back_soon(record: SQSRecord) -> None:
+    """The queue's own visibility is six timeouts long; a commit takes milliseconds."""
+    if worker.wake is not None:
+        worker.wake.hurry(record.receipt_handle, COMES_BACK_S)

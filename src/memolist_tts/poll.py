@@ -1,0 +1,65 @@
+"""The old worker's way to run: a process that looks for pending jobs every few seconds."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from memolist_tts.assemble import Worker
+from memolist_tts.core.errors import DatabaseError, NoSuchJob
+from memolist_tts.core.model import Idle, Report
+
+LOOK_AT = 10
+"""Jobs looked at a time: another worker may be quicker with the first ones."""
+
+
+def poll(worker: Worker, halt: threading.Event, tell: Callable[[Report | Exception], None]) -> None:
+    """Speak pending jobs, oldest first, until `halt` is set; then hand back and return.
+
+    A database that goes away is waited for; each such fault goes to `tell`.
+    """
+    interval_s = worker.settings.POLL_INTERVAL_MS / 1000
+    while not halt.is_set():
+        try:
+            did_any = _round(worker, halt, tell)
+        except DatabaseError as error:
+            tell(error)
+            did_any = False
+        if not did_any:
+            halt.wait(interval_s)
+
+
+def _round(
+    worker: Worker, halt: threading.Event, tell: Callable[[Report | Exception], None]
+) -> bool:
+    did_any = False
+    for job_id in worker.jobs.waiting(LOOK_AT):
+        if halt.is_set():
+            break
+        try:
+            report = worker.run(
+                job_id,
+                seconds=worker.settings.CHUNK_SECONDS,
+                halt=halt,
+                lease_s=worker.settings.LEASE_SECONDS,
+            )
+        except NoSuchJob:
+            continue
+        if not isinstance(report.outcome, Idle):
+            tell(report)
+            did_any = True
+    return did_any
+
+
+def halt_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    halt = threading.Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        halt.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return halt
