@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from enum import Flag, auto
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -109,7 +109,7 @@ class Settings(BaseModel):
     TTS_SPEED: float = Field(default=1.0, ge=0.25, le=4.0)
     LANGUAGES: Annotated[
         tuple[Language, ...], BeforeValidator(_languages), AfterValidator(_distinct)
-    ] = Field(default=DEFAULT_LANGUAGES, validate_default=True)  # type: ignore[assignment]
+    ] = Field(default=DEFAULT_LANGUAGES, validate_default=True)
     voices: dict[str, str] = {}
     """Language code to voice, from VOICE_EN, VOICE_FR, and so on for each language."""
     instructions: dict[str, str] = {}
@@ -182,7 +182,7 @@ def _per_language(given: Mapping[str, object], prefix: str) -> dict[str, str]:
     return {k[len(prefix) :].lower(): str(v) for k, v in given.items() if k.startswith(prefix)}
 
 
-def _raw(given: Mapping[str, object]) -> dict[str, object]:
+def _raw(given: Mapping[str, object]) -> dict[str, Any]:
     return {name: given[name] for name in Settings.model_fields if name in given}
 
 

@@ -155,7 +155,7 @@ def decode(data: bytes) -> Pcm:
     the length is comparable with `walk`'s.
     """
     # Its import costs 160 ms, which a run that finds everything stored never pays.
-    import miniaudio  # type: ignore[import-untyped]
+    import miniaudio
 
     frames = walk(data)
     try:

@@ -13,6 +13,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from memolist_tts.core import takes
 from memolist_tts.core.crew import Crew
@@ -184,7 +185,7 @@ class Session:
         while self.stop is None and self._crew.free > 0:
             if self._to_look:
                 work = self._to_look.popleft()
-                self._start(work, lambda work=work: takes.look(work, self._storage))
+                self._start(work, partial(takes.look, work, self._storage))
             elif not (self._ready and self._has_time() and self._has_slot()):
                 return
             else:

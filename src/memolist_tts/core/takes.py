@@ -167,7 +167,7 @@ def _clip(work: Work, audio: bytes, duration_ms: int, request_id: str | None) ->
     return Clip(
         id=work.clip,
         size_bytes=len(audio),
-        duration_ms=round(duration_ms),
+        duration_ms=duration_ms,
         cost_usd=work.cost_usd,
         request_id=request_id,
     )

@@ -43,7 +43,7 @@ REASONS = {
     "only_phonetics": "The card shows only a phonetic transcription; add the word itself.",
     "only_notes": "The card shows only a grammar note; add the word it belongs to.",
     "only_punctuation": "The card shows only punctuation or a blank; add a word to have it read.",
-    "tangled": "The card's markup is nested too deeply to be read; simplify it.",
+    "tangled": "The card's markup or notation is too deeply nested to be read; simplify it.",
 }
 
 
@@ -308,6 +308,12 @@ _ENDINGS = _words(
     " ale ales aux eresse oresse ée ées ie ies ue ues"
 )
 _PAIR = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
+_FILED = re.compile(
+    r"^([^\W\d_][^\W\d_'\-]+(?: [^\W\d_]+)?),? ?(?:\((?=[^()]*\))|(?<=[^()\n]{3}, ))"
+    r"(le|la|les|l'|un|une|se|s')\)?$",
+    re.MULTILINE,
+)
+_BOTH_GENDERS = re.compile(r"\b([Ll]e|[Uu]n|[Ii]ls?|[Cc]elui) ?\((la|une|elles?|celle)\)(?!\w)")
 _NOTE_MARKS = re.compile(r"[\s.,;/&+]+")
 _READING = re.compile(r"[\u3040-\u30ff\s]+")
 _HAN = re.compile(r"[\u3400-\u9fff々]")
@@ -320,6 +326,14 @@ def _brackets(text: str, language: str) -> str:
         if not count:
             break
     return text
+
+
+def _french_order(text: str, language: str) -> str:
+    """laver (se) and maison, la are filed under the word; un (une) is un/une."""
+    if language != "fr":
+        return text
+    text = _FILED.sub(lambda m: f"{m[2]}{'' if m[2][-1] == chr(39) else ' '}{m[1]}", text)
+    return _BOTH_GENDERS.sub(r"\1/\2", text)
 
 
 def _bracket(match: re.Match[str], language: str) -> str:
@@ -456,7 +470,7 @@ def _abbreviated(language: str) -> re.Pattern[str]:
     capitals = [key.capitalize() for key in keys if len(key) > 2 and key[0].isalpha()]
     # The dot of "sth." is the sentence's when a capital or nothing follows.
     return re.compile(
-        rf"(?<![\w.\-])({_either([*keys, *capitals])})(?:(?<!\.)\.(?= ?[^\W\dA-ZÀ-Ý_]|[,;:!?)\]]))?"
+        rf"(?<![\w.\-])({_either([*keys, *capitals])})(?:(?<!\.)\.(?= ?[^\W\dA-ZÀ-Ý_]|['’,;:!?)\]]))?"
         r"(?![\w\-])"
     )
 
@@ -477,6 +491,8 @@ _OR = {"en": "or", "fr": "ou"}
 # Read as they stand: set phrases and units of measure.
 _SLASH_PHRASES = _words("and/or either/or et/ou n/a c/o a/c")
 _UNITS = _words("km h m s min mi g kg mg l ml cl cm mm j mol ft lb w kw b kb mb gb")
+# once/day is a rate, day/night are two words.
+_PERIODS = _words("hour day week month year night heure jour nuit semaine mois an année")
 _WORD = r"[^\W\d_]++(?:['’.\-][^\W\d_]++)*+\.?"
 _SLASHED = re.compile(rf"(?<![\w/.:@\\\-])(?<!\w['’]){_WORD}(?: ?/ ?-?{_WORD}){{1,9}}+(?! ?[\w/@])")
 
@@ -491,6 +507,7 @@ def _alternatives(match: re.Match[str], language: str) -> str:
     words = [first, *others]
     if (
         match[0].lower() in _SLASH_PHRASES
+        or (words[-1] in _PERIODS and first not in _PERIODS)
         or all(word in _UNITS for word in words)
         or all(word.isupper() for word in words)
     ):
@@ -514,7 +531,8 @@ _EMPHASIS = re.compile(
     r"(?<!\w)(_{1,2}|\*{1,3}|~~)(?=[^\s_*~])([^_*~\n]{1,200}+)(?<=\S)\1(?!\w)|`+|\*{2,}|~~"
 )
 _HEADING = re.compile(r"^ ?(?:#{1,6} |> ?|\|)++", re.MULTILINE)
-_LETTERED = r"\(?[0-9]{1,2}\)|\(?[a-hA-H]\)"
+# "(a) cat" is an optional article, no letter of a list.
+_LETTERED = r"\(?[0-9]{1,2}\)|[a-hA-H]\)"
 _BULLET = re.compile(
     rf"^ ?(?:(?:[-–—•*·▪►‣◦+]|{_LETTERED}) )++(?=.*[^\W_])|(?<= )[0-9]{{1,2}}\) ",
     re.MULTILINE,
@@ -627,6 +645,7 @@ _RULES: tuple[tuple[_Rule, str], ...] = (
     (_bare_marks, "only_notes"),
     (_abbreviations, "only_notes"),
     (_inclusive, "only_notes"),
+    (_french_order, "only_notes"),
     (_brackets, "only_notes"),
     (_slashes, "only_notes"),
     (_pauses, "only_punctuation"),

@@ -510,7 +510,7 @@ def _record(tx: Transaction, job: Job, results: Sequence[Result]) -> None:
         keys=[r.clip.key if r.clip else None for r in results],
         takes=[r.clip.take if r.clip else None for r in results],
         characters=[r.characters for r in results],
-        costs=[_decimal(r.cost_usd) for r in results],
+        costs=[_decimal(r.cost_usd or 0.0) for r in results],
         codes=[r.code for r in results],
         messages=[r.message for r in results],
     )
@@ -537,7 +537,8 @@ def _names(api: Api) -> dict[str, str]:
     jobs, cards = api.jobs, api.cards
     same_type = jobs.types["listId"] == cards.types["listId"]
     columns = [
-        f"c.{quoted(each.text_column)}::text AS text_{n}, c.{quoted(each.url_column)}::text AS url_{n}"
+        f"c.{quoted(each.text_column)}::text AS text_{n}, "
+        f"c.{quoted(each.url_column)}::text AS url_{n}"
         for n, each in enumerate(api.languages)
     ]
     ended = jobs.assign(completedAt=jobs.now("completedAt"))
