@@ -33,7 +33,6 @@ INSIGHTS_WORDS = {
     "fields", "filter", "sort", "limit", "stats", "as", "by", "in", "asc", "desc", "count", "avg",
     "sum", "max", "pct", "latest", "bin", "message", "d", "h",
 }  # fmt: skip
-)
 
 
 @pytest.fixture(scope="module", params=["development", "production"])

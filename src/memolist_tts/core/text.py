@@ -10,8 +10,6 @@ changes: that is why a spoken text is its own spoken text. Every rule is linear:
 repeats are bounded, possessive, or can't start inside what they just refused.
 """
 
-# The rules name the look-alikes that cards hold: curly quotes, dashes, full-width signs.
-
 from __future__ import annotations
 
 import html
@@ -39,7 +37,7 @@ REASONS = {
     "only_markup": "The card shows only markup or pictures; add a text to have it read.",
     "only_formula": "The card shows only a formula; write it in words to have it read.",
     "only_emoji": "The card shows only emoji or symbols; add a word to have it read.",
-    "only_link": "The card shows only a web address; add a text to have it read.",
+    "only_link": "The card shows only a link; add a text to have it read.",
     "only_phonetics": "The card shows only a phonetic transcription; add the word itself.",
     "only_notes": "The card shows only a grammar note; add the word it belongs to.",
     "only_punctuation": "The card shows only punctuation or a blank; add a word to have it read.",
@@ -169,16 +167,17 @@ _FOLDED = str.maketrans(
     | {"…": "...", "‼": "!", "⁉": "?", "‐": "-", "‑": "-", "−": "-"}
     | {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl"}
 )
-_GUILLEMETS = ((re.compile(r"(?:«|<<)\s?"), '"'), (re.compile(r"\s?(?:»|>>)"), '"'))
+_TYPED_GUILLEMETS = re.compile(r"<<([^<>\n]{1,200})>>")
+_FRENCH_GUILLEMETS = re.compile(r"« ?| ?»")
 _ACCENT_AS_APOSTROPHE = re.compile(r"(?<=[^\W\d_])[`´](?=[^\W\d_])")
 
 
 def _characters(text: str, language: str) -> str:
     text = _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
     text = _ACCENT_AS_APOSTROPHE.sub("'", _SPACES.sub(" ", text))
+    text = _TYPED_GUILLEMETS.sub(r"«\1»", text)
     if language == "fr":
-        for mark, quote in _GUILLEMETS:
-            text = mark.sub(quote, text)
+        text = _FRENCH_GUILLEMETS.sub('"', text)
     return unicodedata.normalize("NFC", text.translate(_FOLDED))
 
 
@@ -202,8 +201,8 @@ _FORMULA = re.compile(
 )
 _CLOZE = re.compile(r"(\{\{(?:c[\d,]{1,20}::)?|::|\}\})")
 _GAP = re.compile(r"[(\[{] ?(?:\.{2,}|_+| ) ?[)\]}]|_{2,}|(?<!\S)_(?!\S)")
-_LINK = re.compile(r"!\[[^\[\]\n]*\]\([^()\s]*\)|(?:https?://|www\.)[^\s<>\"()\[\]]++")
-_NAMED_LINK = re.compile(r"\[([^\[\]\n]*)\]\([^()\s]+[/.][^()\s]*\)")
+_LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"()\[\]]++")
+_NAMED_LINK = re.compile(r"(!?)\[([^\[\]\n]*)\]\([^()\s]+[/.][^()\s]*\)")
 
 
 def _sounds(text: str, _: str) -> str:
@@ -239,7 +238,8 @@ def _answer(frame: list[str]) -> str:
 
 
 def _links(text: str, _: str) -> str:
-    return _LINK.sub(" ", _NAMED_LINK.sub(r"\1", text))
+    """[name](address) is its name, ![picture](address) nothing."""
+    return _LINK.sub(" ", _NAMED_LINK.sub(lambda m: "" if m[1] else m[2], text))
 
 
 def _gaps(text: str, _: str) -> str:
@@ -309,7 +309,7 @@ _ENDINGS = _words(
 )
 _PAIR = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
 _FILED = re.compile(
-    r"^([^\W\d_][^\W\d_'\-]+(?: [^\W\d_]+)?),? ?(?:\((?=[^()]*\))|(?<=[^()\n]{3}, ))"
+    r"^([^\W\d_][^\W\d_'\-]+(?: [^\W\d_]+)?)(?: \((?=[^()]*\))|(?<=[^\W\d_]{4}), )"
     r"(le|la|les|l'|un|une|se|s')\)?$",
     re.MULTILINE,
 )
@@ -470,7 +470,7 @@ def _abbreviated(language: str) -> re.Pattern[str]:
     capitals = [key.capitalize() for key in keys if len(key) > 2 and key[0].isalpha()]
     # The dot of "sth." is the sentence's when a capital or nothing follows.
     return re.compile(
-        rf"(?<![\w.\-])({_either([*keys, *capitals])})(?:(?<!\.)\.(?= ?[^\W\dA-ZÀ-Ý_]|['’,;:!?)\]]))?"
+        rf"(?<![\w.\-])({_either([*keys, *capitals])})(?:(?<!\.)\.(?= ?(?:[^\W\dA-ZÀ-Ý_]|[',;:!?)\]])))?"
         r"(?![\w\-])"
     )
 
@@ -494,7 +494,7 @@ _UNITS = _words("km h m s min mi g kg mg l ml cl cm mm j mol ft lb w kw b kb mb 
 # once/day is a rate, day/night are two words.
 _PERIODS = _words("hour day week month year night heure jour nuit semaine mois an année")
 _WORD = r"[^\W\d_]++(?:['’.\-][^\W\d_]++)*+\.?"
-_SLASHED = re.compile(rf"(?<![\w/.:@\\\-])(?<!\w['’]){_WORD}(?: ?/ ?-?{_WORD}){{1,9}}+(?! ?[\w/@])")
+_SLASHED = re.compile(rf"(?<![\w/.:@\\\-])(?<!\w['’]){_WORD}(?: ?/ ?-?{_WORD}){{1,9}}+(?! ?/|[\w@])")
 
 
 def _slashes(text: str, language: str) -> str:
@@ -506,7 +506,7 @@ def _alternatives(match: re.Match[str], language: str) -> str:
     first, *others = [word.strip() for word in match[0].split("/")]
     words = [first, *others]
     if (
-        match[0].lower() in _SLASH_PHRASES
+        match[0].replace(" ", "").lower() in _SLASH_PHRASES
         or (words[-1] in _PERIODS and first not in _PERIODS)
         or all(word in _UNITS for word in words)
         or all(word.isupper() for word in words)
@@ -540,7 +540,8 @@ _BULLET = re.compile(
 # In German "1. Mai" is a date.
 _NUMBERED = re.compile(r"^ ?(?:[0-9]{1,2}\. )+(?=[^\W\d_])", re.MULTILINE)
 _INCLUSIVE = re.compile(
-    r"(?<=[^\W\d_])(?:[·•‧]|,? -)([^\W\d_]{1,6})(?:[·•‧]s)?(?![^\W_])(?=[\s.,;:!?)\]·]|\Z)"
+    r"(?<=[^\W\d_])(?:(,? -)|[·•‧]|\.(?=(?:e|trice|euse|[^\W\d_]{1,5}\.s)(?![^\W_])))"
+    r"([^\W\d_]{1,6})(?:[·•‧.](s))?(?![^\W_])(?=[\s.,;:!?)\]]|\Z)"
 )
 
 
@@ -558,7 +559,9 @@ def _inclusive(text: str, language: str) -> str:
     """étudiant·e·s and heureux, -euse are read in their first form, as étudiant(e)s is."""
     if language != "fr":
         return text
-    return _INCLUSIVE.sub(lambda m: "" if m[1] in _ENDINGS else m[0], text)
+    return _INCLUSIVE.sub(
+        lambda m: m[3] or "" if m[1] == ", -" or m[2] in _ENDINGS else m[0], text
+    )
 
 
 _ARROW = re.compile(" ?(?:[←-⇿➔➘-➯➱-➾⟰-⟿⤀-⥿⬀-⬑]|<?[-=]{1,2}>|<=>|<--?(?= ))+ ?")

@@ -1,0 +1,57 @@
+# `make` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+# 3.13 is what Lambda runs; 3.11 or newer will do. A name may be a shim with nothing behind it.
+PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python3; do \
+  $$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && echo $$each && break; done)
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
+export PYTHONPATH := src:.
+
+.PHONY: help demo test check lint types contracts bench lock clean
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer (with venv) is needed; none was found."; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON); the first time takes about a minute."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: requirements/demo.txt | $(BIN)/python
+	@$(INSTALL) -r requirements/demo.txt && touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@$(INSTALL) -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/demo.stamp
+
+demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv for your own)
+	@$(BIN)/python -m local.demo $(if $(DECK),"$(DECK)") $(DEMO_FLAGS)
+
+test: $(VENV)/dev.stamp ## Every test, on real servers
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/dev.stamp
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check src
+
+types: $(VENV)/dev.stamp
+	@$(BIN)/mypy
+
+contracts: $(VENV)/dev.stamp
+	@$(BIN)/lint-imports
+
+check: lint types contracts test ## What CI runs
+
+bench: $(VENV)/dev.stamp ## A job of 400 utterances against a bare thread pool, in one run
+	@$(BIN)/python -m bench.job
+
+lock: $(VENV)/dev.stamp ## Lock the dependencies again, with hashes
+	@$(BIN)/python -m pip install -q uv
+	@for each in demo dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade \
+	  pyproject.toml requirements/$$each.in -o requirements/$$each.txt; done
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) .demo .aws-sam .pytest_cache .mypy_cache .ruff_cache
