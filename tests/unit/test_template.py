@@ -372,9 +372,8 @@ def test_every_metric_of_the_dashboard_is_emitted_under_its_dimensions(
 ) -> None:
     for widget in dashboard["widgets"]:
         for row in widget["properties"].get("metrics", []):
-            namespace, *rest = [item for item in row if isinstance(item, str)] or [None]
-            if namespace:
-                name, *pairs = rest
+            if isinstance(row[0], str):
+                namespace, name, *pairs = [item for item in row if isinstance(item, str)]
                 dimensions = dict(zip(pairs[::2], pairs[1::2], strict=True))
                 assert known(stack, namespace, name, dimensions), row
 

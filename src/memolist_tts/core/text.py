@@ -494,7 +494,9 @@ _UNITS = _words("km h m s min mi g kg mg l ml cl cm mm j mol ft lb w kw b kb mb 
 # once/day is a rate, day/night are two words.
 _PERIODS = _words("hour day week month year night heure jour nuit semaine mois an année")
 _WORD = r"[^\W\d_]++(?:['’.\-][^\W\d_]++)*+\.?"
-_SLASHED = re.compile(rf"(?<![\w/.:@\\\-])(?<!\w['’]){_WORD}(?: ?/ ?-?{_WORD}){{1,9}}+(?! ?/|[\w@])")
+_SLASHED = re.compile(
+    rf"(?<![\w/.:@\\\-])(?<!\w['’]){_WORD}(?: ?/ ?-?{_WORD}){{1,9}}+(?! ?/|[\w@])"
+)
 
 
 def _slashes(text: str, language: str) -> str:
@@ -559,9 +561,7 @@ def _inclusive(text: str, language: str) -> str:
     """étudiant·e·s and heureux, -euse are read in their first form, as étudiant(e)s is."""
     if language != "fr":
         return text
-    return _INCLUSIVE.sub(
-        lambda m: m[3] or "" if m[1] == ", -" or m[2] in _ENDINGS else m[0], text
-    )
+    return _INCLUSIVE.sub(lambda m: m[3] or "" if m[1] == ", -" or m[2] in _ENDINGS else m[0], text)
 
 
 _ARROW = re.compile(" ?(?:[←-⇿➔➘-➯➱-➾⟰-⟿⤀-⥿⬀-⬑]|<?[-=]{1,2}>|<=>|<--?(?= ))+ ?")

@@ -1,0 +1,116 @@
+"""`make bench`: a job of 400 utterances against a bare thread pool over the same client.
+
+Both speak the same texts at 1.5 s a call with 32 in flight, one after the other, to the
+same speech server; the pool neither judges, stores nor writes. Prints the wall times and
+their ratio, and the HEAD requests S3 saw.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import boto3
+from moto.server import ThreadedMotoServer
+from rich.console import Console
+
+from local.api import Api
+from local.postgres import Postgres
+from local.schema import create_tables
+from local.speech import SpeechServer
+from memolist_tts.assemble import Worker
+from memolist_tts.core.model import Options
+from memolist_tts.postgres.schema import migrate
+from memolist_tts.settings import Needs, Settings
+
+CARDS, IN_FLIGHT, LATENCY_S = 200, 32, 1.5
+REGION = "eu-west-3"
+
+
+def main() -> None:
+    """Measure and print."""
+    console = Console(highlight=False)
+    with Postgres() as postgres, SpeechServer(latency_s=0.0) as speech, TemporaryDirectory():
+        url = postgres.create("bench")
+        create_tables(url)
+        migrate(url)
+        s3 = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        s3.start()
+        try:
+            _measure(console, url, speech, s3)
+        finally:
+            s3.stop()
+
+
+def _measure(console: Console, url: str, speech: SpeechServer, s3: ThreadedMotoServer) -> None:
+    host, port = s3.get_host_and_port()
+    worker = _worker(url, speech, f"http://{host}:{port}")
+    texts = {
+        "en": [f"This is phrase number {n}." for n in range(CARDS)],
+        "fr": [f"Voici la phrase numéro {n}." for n in range(CARDS)],
+    }
+    requests = [
+        worker.speaker().request(text, worker.voice(language, Options()))
+        for language, each in texts.items()
+        for text in each
+    ]
+    _pool(worker, requests)  # the server renders each text once, before anything counts
+    speech.set_latency(LATENCY_S)
+    bare_s = _pool(worker, requests)
+    with Api(url) as api:
+        job_id = api.add_job(api.add_list(zip(texts["en"], texts["fr"], strict=True)))
+    charged = len(speech.charges)
+    started = time.monotonic()
+    report = worker.run(job_id, seconds=300, halt=threading.Event())
+    job_s = time.monotonic() - started
+    console.print(f"outcome {type(report.outcome).__name__}, {report.tally.spoken} spoken, "
+                  f"{len(speech.charges) - charged} charged, {report.tally.throttled} throttled")
+    console.print(f"bare pool of {IN_FLIGHT}: {bare_s:.2f} s; the job: {job_s:.2f} s; "
+                  f"ratio {job_s / bare_s:.3f} (at most 1.10)")
+    console.print(f"HEAD requests to S3: {HEADS['count']} (0)")
+
+
+HEADS = {"count": 0}
+
+
+def _worker(url: str, speech: SpeechServer, s3_url: str) -> Worker:
+    import os
+
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": s3_url,
+    }  # fmt: skip
+    boto3.client("s3").create_bucket(
+        Bucket="bench", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    settings = Settings.load(
+        Needs.WORKER,
+        {
+            "DATABASE_URL": url, "OPENAI_API_KEY": "bench", "OPENAI_BASE_URL": speech.base_url,
+            "STORAGE_TYPE": "s3", "AWS_S3_BUCKET": "bench", "MAX_IN_FLIGHT": str(IN_FLIGHT),
+        },
+    )  # fmt: skip
+    worker = Worker(settings)
+    client: Any = worker.storage._client  # type: ignore[attr-defined]
+    client.meta.events.register("before-send.s3", _count_heads)
+    return worker
+
+
+def _count_heads(request: Any, **_: Any) -> None:
+    HEADS["count"] += request.method == "HEAD"
+
+
+def _pool(worker: Worker, requests: list[Any]) -> float:
+    speaker = worker.speaker()
+    started = time.monotonic()
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        for _ in pool.map(lambda request: speaker.speak(request, 60), requests):
+            pass
+    return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    main()
