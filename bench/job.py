@@ -7,10 +7,11 @@ their ratio, and the HEAD requests S3 saw.
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
@@ -27,13 +28,13 @@ from memolist_tts.postgres.schema import migrate
 from memolist_tts.settings import Needs, Settings
 
 CARDS, IN_FLIGHT, LATENCY_S = 200, 32, 1.5
-REGION = "eu-west-3"
 
 
 def main() -> None:
     """Measure and print."""
     console = Console(highlight=False)
-    with Postgres() as postgres, SpeechServer(latency_s=0.0) as speech, TemporaryDirectory():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with Postgres() as postgres, SpeechServer(latency_s=0.0) as speech:
         url = postgres.create("bench")
         create_tables(url)
         migrate(url)
@@ -66,10 +67,14 @@ def _measure(console: Console, url: str, speech: SpeechServer, s3: ThreadedMotoS
     started = time.monotonic()
     report = worker.run(job_id, seconds=300, halt=threading.Event())
     job_s = time.monotonic() - started
-    console.print(f"outcome {type(report.outcome).__name__}, {report.tally.spoken} spoken, "
-                  f"{len(speech.charges) - charged} charged, {report.tally.throttled} throttled")
-    console.print(f"bare pool of {IN_FLIGHT}: {bare_s:.2f} s; the job: {job_s:.2f} s; "
-                  f"ratio {job_s / bare_s:.3f} (at most 1.10)")
+    console.print(
+        f"outcome {type(report.outcome).__name__}, {report.tally.spoken} spoken, "
+        f"{len(speech.charges) - charged} charged, {report.tally.throttled} throttled"
+    )
+    console.print(
+        f"bare pool of {IN_FLIGHT}: {bare_s:.2f} s; the job: {job_s:.2f} s; "
+        f"ratio {job_s / bare_s:.3f} (at most 1.10)"
+    )
     console.print(f"HEAD requests to S3: {HEADS['count']} (0)")
 
 
@@ -77,14 +82,12 @@ HEADS = {"count": 0}
 
 
 def _worker(url: str, speech: SpeechServer, s3_url: str) -> Worker:
-    import os
-
     os.environ |= {
         "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
-        "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": s3_url,
+        "AWS_DEFAULT_REGION": "eu-west-3", "AWS_ENDPOINT_URL": s3_url,
     }  # fmt: skip
     boto3.client("s3").create_bucket(
-        Bucket="bench", CreateBucketConfiguration={"LocationConstraint": REGION}
+        Bucket="bench", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
     )
     settings = Settings.load(
         Needs.WORKER,

@@ -36,8 +36,8 @@ def test_a_card_is_read_as_the_table_says(language: str, shown: str, said: str) 
     assert (answer.text or f"! {answer.code}") == said
 
 
-@pytest.mark.parametrize(("language", "shown", "said"), CASES)
-def test_a_spoken_text_is_its_own_spoken_text(language: str, shown: str, said: str) -> None:
+@pytest.mark.parametrize(("language", "shown"), [case[:2] for case in CASES])
+def test_a_spoken_text_is_its_own_spoken_text(language: str, shown: str) -> None:
     once = spoken(shown, language).text
 
     assert spoken(once, language).text == once
@@ -69,22 +69,20 @@ def test_clozes_are_read_at_any_depth() -> None:
     assert spoken("{{c1::a " * 5000 + "cat" + "::hint}}" * 5000, "en").text.endswith("a cat")
 
 
-def test_notation_too_deep_to_settle_is_refused_not_read_differently_each_time() -> None:
-    tangled = "<" * 40 + "b>" * 40 + "cat"
-
-    assert spoken(tangled, "en").code == "tangled"
+def test_notation_that_does_not_settle_is_refused_not_read_differently_each_time() -> None:
+    assert spoken("n. " * 1000 + "cat", "en").code == "tangled"
 
 
-PIECES = (
-    """
+PIECES = [
+    *"""
 a I word sth sb qqn qch. e.g. p. ex. n. v. adj m. n.m. Mr. he she and or / ( ) [ ] { } {{ }} {{c1::
-:: [sound:x.mp3] <b> </b> <br> <p> <img&src=x> < > <3 <x &amp; &lt; &gt; &nbsp; &#60; amp; lt; * **
+:: [sound:x.mp3] <b> </b> <br> <p> <img> < > <3 <x &amp; &lt; &gt; &nbsp; &#60; amp; lt; * **
 _ __ ` ~~ - – — -- = => -> → • · . .. ... … , ; : ! ? " ' « » “ ” ’ 1 2 12 1) 2. (s) (e) (n.) trice
 https://a.b/c /ʃa/ ʃ 😀 ❤️ 1️⃣ 🇫🇷 # | ^ \\ \\( \\) $ + % © ® 漢 か é <script> </script> <!-- --> <rt>
 :) () w/ w/o (s)he (le) se
-""".replace("&src", " src").split()
-    + ["e\u0301", "\u0301", "\u200b", "\u00ad", "\u00a0", "\n"]
-)
+""".split(),
+    *("e\u0301", "\u0301", "\u200b", "\u00ad", "\u00a0", "\n"),
+]
 
 
 def _random_cards(seed: int, count: int) -> Iterator[str]:
@@ -188,7 +186,6 @@ def test_parts_lose_nothing_and_cut_no_word(limit: int) -> None:
 
         pieces = parts(text, limit)
 
-        assert " ".join("".join(pieces).split()) or not text
         assert "".join(pieces).replace(" ", "") == text.replace(" ", "")
         assert all(len(piece) <= limit or " " not in piece for piece in pieces), (text, pieces)
 

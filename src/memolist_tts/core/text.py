@@ -469,10 +469,8 @@ def _abbreviated(language: str) -> re.Pattern[str]:
     keys = list(_IN_FULL[language])
     capitals = [key.capitalize() for key in keys if len(key) > 2 and key[0].isalpha()]
     # The dot of "sth." is the sentence's when a capital or nothing follows.
-    return re.compile(
-        rf"(?<![\w.\-])({_either([*keys, *capitals])})(?:(?<!\.)\.(?= ?(?:[^\W\dA-ZÀ-Ý_]|[',;:!?)\]])))?"
-        r"(?![\w\-])"
-    )
+    own_dot = r"(?:(?<!\.)\.(?= ?(?:[^\W\dA-ZÀ-Ý_]|[',;:!?)\]])))?"
+    return re.compile(rf"(?<![\w.\-])({_either([*keys, *capitals])}){own_dot}(?![\w\-])")
 
 
 def _abbreviations(text: str, language: str) -> str:
