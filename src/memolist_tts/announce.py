@@ -9,12 +9,23 @@ from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, R
 
 
 def log_report(logger: Logger, report: Report) -> None:
-    """One line a run."""
+    """A line for each utterance given up, and one for the run."""
     tally = report.tally
+    for each in report.failed:
+        t.log(
+            logger,
+            t.UTTERANCE_FAILED,
+            job_id=report.job_id,
+            card_id=each.phrase.card_id,
+            language=each.phrase.language,
+            code=each.code,
+            problem=each.message,
+        )
     counts = {
         name: getattr(tally, name) for name in ("spoken", "reused", "kept", "skipped", "failed")
     }
     told = counts | {
+        "total": sum(counts.values()),
         "job_id": report.job_id,
         "seconds": round(report.seconds, 3),
         "cost_usd": round(tally.cost_usd, 6),

@@ -48,6 +48,13 @@ def model(settings: Settings, today: date) -> str:
     return DEFAULT_MODELS[chosen] if moved else settings.TTS_MODEL or DEFAULT_MODELS[chosen]
 
 
+def days_to_shutdown(settings: Settings, today: date) -> int | None:
+    """Days until what speaks now is closed; None where nobody has said so."""
+    if not settings.is_openai or route(settings, today) != "endpoint":
+        return None
+    return (ENDPOINT_CLOSES - today).days
+
+
 def identity(settings: Settings) -> str:
     """Whose voices these are, for the audio key: another server's "alloy" is another voice."""
     if settings.is_openai:

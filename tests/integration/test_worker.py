@@ -10,21 +10,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from local.api import Api, Row, audio_urls
 from local.postgres import connect
 from local.schema import MINIMAL, Shape
 from local.speech import SpeechServer
 from memolist_tts.assemble import Worker
-from memolist_tts.cli import app
-from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
+from memolist_tts.core.model import Completed, Lost, Report
 from memolist_tts.core.mp3 import walk
 from memolist_tts.settings import Needs, Settings
-
 from tests.conftest import Bucket
 
 BASE_URL = "https://cdn.example.com/audio"
@@ -259,9 +255,7 @@ def test_a_card_edited_while_it_is_spoken_gets_audio_of_its_new_text(
 
 
 @pytest.mark.parametrize("status", ["cancelled", "failed"])
-def test_a_job_cancelled_while_it_is_spoken_stays_so(
-    new_place: NewPlace, status: str
-) -> None:
+def test_a_job_cancelled_while_it_is_spoken_stays_so(new_place: NewPlace, status: str) -> None:
     place = new_place(Shape(statuses=("pending", "processing", "completed", "failed", "cancelled")))
     list_id, job_id = place.job_over(WORDS)
     with ThreadPoolExecutor() as pool:

@@ -80,7 +80,7 @@ class _Run:
     job: Job
     options: Options
     counted: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
+    failed: list[Result] = field(default_factory=list)
     cost_usd: float = 0.0
     longest_call_s: float = 0.0
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -275,7 +275,7 @@ def _write(
         run.counted["characters"] += result.characters
         run.cost_usd += result.cost_usd or 0.0
         if result.state is State.FAILED:
-            run.failures[result.code or "unknown"] += 1
+            run.failed.append(result)
 
 
 def _place(result: Result) -> tuple[str, str]:
@@ -347,11 +347,16 @@ def _report(run: _Run, outcome: Outcome, seconds: float, *, wake_failed: bool = 
     tally = Tally(
         **{name: counted[name] for name in ("spoken", "reused", "kept", "skipped", "failed")},
         **{name: counted[name] for name in ("requests", "throttled", "refused", "retaken")},
-        failures=dict(run.failures),
+        failures=dict(Counter(result.code or "unknown" for result in run.failed)),
         characters=counted["characters"],
         cost_usd=run.cost_usd,
         longest_call_s=run.longest_call_s,
     )
     return Report(
-        job_id=run.job.id, outcome=outcome, tally=tally, seconds=seconds, wake_failed=wake_failed
+        job_id=run.job.id,
+        outcome=outcome,
+        tally=tally,
+        seconds=seconds,
+        failed=run.failed,
+        wake_failed=wake_failed,
     )

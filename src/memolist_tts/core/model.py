@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -280,5 +280,7 @@ class Report:
     outcome: Outcome
     tally: Tally = field(default_factory=Tally)
     seconds: float = 0.0
+    failed: Sequence[Result] = ()
+    """The utterances that this run gave up."""
     wake_failed: bool = False
     """The rest could not be put on the queue; the sweep will wake it."""

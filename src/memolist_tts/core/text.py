@@ -7,7 +7,9 @@ or emoji (both move between Python releases): tags and pictographs are listed.
 
 `spoken` applies the rules of `_RULES` in order, again and again until nothing
 changes: that is why a spoken text is its own spoken text. Every rule is linear:
-repeats are bounded, possessive, or can't start inside what they just refused.
+repeats are bounded, or can't start inside what they just refused, or can't be
+taken back: `(?=(...))\\1`, for possessive groups lose text in Python 3.11.0 to 3.11.4
+(https://github.com/python/cpython/issues/106052).
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ _UNREAD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TAG = re.compile(
-    r"""<(/?)([a-z][a-z0-9:-]*+)((?:\s|/(?!>)|=\s*+"[^"]*+"|=\s*+'[^']*+'|[^<>=/\s]|=)*+)(/?>?)""",
+    r"""<(/?)([a-z][a-z0-9:-]*)((?:\s|/(?!>)|=\s*"[^"]*"|=\s*'[^']*'|[^<>=/\s]|=)*)(/?>?)""",
     re.IGNORECASE,
 )
 _AMPERSANDS = re.compile(r"&(?:amp;)+")
@@ -491,9 +493,9 @@ _SLASH_PHRASES = _words("and/or either/or et/ou n/a c/o a/c")
 _UNITS = _words("km h m s min mi g kg mg l ml cl cm mm j mol ft lb w kw b kb mb gb")
 # once/day is a rate, day/night are two words.
 _PERIODS = _words("hour day week month year night heure jour nuit semaine mois an année")
-_WORD = r"[^\W\d_]++(?:['’.\-][^\W\d_]++)*+\.?"
+_WORD = r"[^\W\d_]+(?:['.\-][^\W\d_]+)*\.?"
 _SLASHED = re.compile(
-    rf"(?<![\w/.:@\\\-])(?<!\w['’]){_WORD}(?: ?/ ?-?{_WORD}){{1,9}}+(?! ?/|[\w@])"
+    rf"(?<![\w/.:@\\\-])(?<!\w')(?=({_WORD}(?: ?/ ?-?{_WORD}){{1,9}}))\1(?! ?/|[\w@])"
 )
 
 
@@ -530,11 +532,11 @@ def _is_slash_ending(word: str, language: str) -> bool:
 _EMPHASIS = re.compile(
     r"(?<!\w)(_{1,2}|\*{1,3}|~~)(?=[^\s_*~])([^_*~\n]{1,200}+)(?<=\S)\1(?!\w)|`+|\*{2,}|~~"
 )
-_HEADING = re.compile(r"^ ?(?:#{1,6} |> ?|\|)++", re.MULTILINE)
+_HEADING = re.compile(r"^ ?(?:#{1,6} |> ?|\|)+", re.MULTILINE)
 # "(a) cat" is an optional article, no letter of a list.
 _LETTERED = r"\(?[0-9]{1,2}\)|[a-hA-H]\)"
 _BULLET = re.compile(
-    rf"^ ?(?:(?:[-–—•*·▪►‣◦+]|{_LETTERED}) )++(?=.*[^\W_])|(?<= )[0-9]{{1,2}}\) ",
+    rf"^(?=( ?(?:(?:[-–—•*·▪►‣◦+]|{_LETTERED}) )+))\1(?=.*[^\W_])|(?<= )[0-9]{{1,2}}\) ",
     re.MULTILINE,
 )
 # In German "1. Mai" is a date.
@@ -610,9 +612,9 @@ _PUNCTUATION: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r" (?=[,;:!?]|\.(?![\w.]))", ""),
         (r"\.{3,}(?: ?\.+)*", "..."),
         (r"(?<!\.)\.\.(?!\.)", "."),
-        (r"[!?]+(?: [!?]+)*+", lambda match: "?" if "?" in match[0] else "!"),
+        (r"[!?]+(?: [!?]+)*", lambda match: "?" if "?" in match[0] else "!"),
         # Of several the first, but the end of a sentence before a comma.
-        (r"(?<![,;:])[,;:](?: ?[,;:])*+(?= ?[.!?])(?! ?\.\w)", ""),
+        (r"(?<![,;:])(?<![,;:] )[,;:](?: ?[,;:])*(?= ?[.!?])(?! ?\.\w)", ""),
         (r"([,;:])(?: ?[,;:])+", r"\1"),
         (r"(?<=[!?])[,;.](?!\w)", ""),
         (r"\A(?:[\s,;:!?]|\.(?![0-9]))+", ""),

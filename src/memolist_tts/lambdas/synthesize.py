@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -16,13 +17,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from memolist_tts import telemetry as t
 from memolist_tts.announce import log_report, measure_report
-from memolist_tts.assemble import Worker
+from memolist_tts.assemble import Worker, days_to_shutdown, model, today
 from memolist_tts.core.errors import MemolistError, NoSuchJob
 from memolist_tts.core.message import BadMessage, job_id
 from memolist_tts.settings import Needs, Settings
 
 SAFETY_S = 3.0
 """Kept back from the function's timeout: a kill runs no Python code."""
+WARN_DAYS = 60
 COMES_BACK_S = 30
 """When a message is tried again whose job isn't there yet (the API may not have committed)."""
 
@@ -45,6 +47,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 
 def _handle(record: SQSRecord, context: LambdaContext) -> None:
+    _measure_age(record)
     seconds = context.get_remaining_time_in_millis() / 1000 - SAFETY_S
     try:
         wanted = job_id(record.body)
@@ -70,6 +73,21 @@ def _handle(record: SQSRecord, context: LambdaContext) -> None:
         raise
     log_report(logger, report)
     measure_report(metrics, report)
+    _measure_shutdown()
+
+
+def _measure_age(record: SQSRecord) -> None:
+    sent_s = int(record.attributes.sent_timestamp) / 1000
+    t.measure(metrics, t.QUEUE_AGE_SECONDS, max(0.0, time.time() - sent_s))
+
+
+def _measure_shutdown() -> None:
+    """Days until the endpoint that speaks now is closed; a warning in the last sixty."""
+    if (days := days_to_shutdown(worker.settings, today())) is None:
+        return
+    t.measure(metrics, t.DAYS_TO_SHUTDOWN, days)
+    if days <= WARN_DAYS:
+        t.log(logger, t.SHUTDOWN_NEAR, model=model(worker.settings, today()), days=days)
 
 
 def _come_back_soon(record: SQSRecord) -> None:

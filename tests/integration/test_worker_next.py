@@ -1,0 +1,486 @@
+"""The whole worker: real PostgreSQL, real speech over HTTP, real storage."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from local.api import Api, Row, audio_urls
+from local.postgres import connect
+from local.schema import MINIMAL, STATUSES, Shape
+from local.speech import SpeechServer
+from memolist_tts.assemble import Worker
+from memolist_tts.cli import app
+from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
+from memolist_tts.core.mp3 import walk
+from memolist_tts.settings import Needs, Settings
+from tests.conftest import Bucket
+
+BASE_URL = "https://cdn.example.com/audio"
+FOREIGN_URL = "https://elsewhere.example.com/recording.mp3"
+WORDS = [("apple", "pomme"), ("bread", "pain")]
+PATIENCE_S = 30.0
+
+
+@dataclass
+class Place:
+    """One deployment: a database with the API's tables, a provider, a folder."""
+
+    url: str
+    api: Api
+    speech: SpeechServer
+    folder: Path
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def worker(self, **environ: str) -> Worker:
+        plain = {
+            "DATABASE_URL": self.url,
+            "OPENAI_BASE_URL": self.speech.base_url,
+            "OPENAI_API_KEY": "sk-test",
+            "LOCAL_STORAGE_PATH": str(self.folder),
+            "PUBLIC_BASE_URL": BASE_URL,
+            "FLUSH_SECONDS": "0.1",
+        }
+        worker = Worker(Settings.load(Needs.WORKER, environ=plain | environ))
+        self.stack.callback(worker.database.close)
+        return worker
+
+    def run(self, job_id: str, seconds: float = 60, **environ: str) -> Report:
+        return run(self.worker(**environ), job_id, seconds)
+
+    def job_over(self, phrases: Sequence[Sequence[str]], **columns: object) -> tuple[str, str]:
+        """A new list and a job over it."""
+        list_id = self.api.add_list(phrases)
+        return list_id, self.api.add_job(list_id, **columns)
+
+    def ours(self, job_id: str) -> Row:
+        return self.api.rows("SELECT * FROM tts.job WHERE job_id = :id", id=job_id)[0]
+
+    def ends(self, job_id: str) -> dict[str, tuple[str, str | None]]:
+        """How each text ended: state and code."""
+        rows = self.api.rows("SELECT * FROM tts.utterance WHERE job_id = :id", id=job_id)
+        return {row["shown_text"]: (row["state"], row["code"]) for row in rows}
+
+    def said(self, url: str | None) -> str:
+        """The text that was read for the clip at a card's URL."""
+        rows = self.api.rows("SELECT object_name, spoken_text FROM tts.clip")
+        texts = {f"{BASE_URL}/{row['object_name']}": row["spoken_text"] for row in rows}
+        return str(texts[url or ""])
+
+
+def run(worker: Worker, job_id: str, seconds: float = 60) -> Report:
+    return worker.run(job_id, seconds=seconds, halt=threading.Event(), lease_s=5)
+
+
+NewPlace = Callable[..., Place]
+
+
+@pytest.fixture
+def new_place(
+    new_database: Callable[..., str], speech_server: SpeechServer, tmp_path: Path
+) -> Iterator[NewPlace]:
+    with ExitStack() as stack:
+
+        def create(shape: Shape | None = None, time_zone: str = "UTC") -> Place:
+            url = new_database(shape)
+            name = url.rsplit("/", 1)[1].split("?")[0]
+            connection = connect(url)
+            connection.run(f"ALTER DATABASE \"{name}\" SET timezone = '{time_zone}'")
+            connection.close()
+            api = stack.enter_context(Api(url, shape))
+            return Place(url, api, speech_server, tmp_path / "audio", stack)
+
+        yield create
+
+
+@pytest.fixture
+def place(new_place: NewPlace) -> Place:
+    return new_place()
+
+
+def each_charged_once(speech: SpeechServer) -> bool:
+    return {charge.take for charge in speech.charges} == {1}
+
+
+def test_a_job_ends_completed_with_sound_clips_at_its_cards_urls(place: Place) -> None:
+    list_id, job_id = place.job_over(WORDS)
+
+    report = place.run(job_id)
+
+    assert report.outcome == Completed()
+    job = place.api.job(job_id)
+    assert (job["status"], job["totalCount"], job["doneCount"]) == ("completed", 4, 4)
+    urls = [url for card in place.api.cards(list_id) for url in audio_urls(card)]
+    assert [place.said(url) for url in urls] == ["apple", "pomme", "bread", "pain"]
+    for url in urls:
+        assert url is not None
+        clip = place.folder / url.removeprefix(f"{BASE_URL}/")
+        assert walk(clip.read_bytes()).duration_ms > 100
+
+
+def test_a_job_stores_its_clips_in_s3(
+    place: Place, s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
+    list_id, job_id = place.job_over(WORDS)
+
+    report = place.run(job_id, STORAGE_TYPE="s3", AWS_S3_BUCKET=s3.name)
+
+    assert report.outcome == Completed()
+    urls = {url for card in place.api.cards(list_id) for url in audio_urls(card)}
+    assert urls == {f"{BASE_URL}/{name}" for name in s3.objects()}
+    assert len(urls) == 4
+    assert all(walk(audio).duration_ms > 100 for audio in s3.objects().values())
+
+
+def test_a_second_job_over_the_list_or_a_copy_of_it_is_charged_nothing(place: Place) -> None:
+    list_id, job_id = place.job_over(WORDS)
+    place.run(job_id)
+    charged = len(place.speech.charges)
+    copy_id, copy_job = place.job_over(WORDS)
+
+    again = place.run(place.api.add_job(list_id))
+    copied = place.run(copy_job)
+
+    assert (again.outcome, again.tally.kept) == (Completed(), 4)
+    assert (copied.outcome, copied.tally.reused) == (Completed(), 4)
+    assert len(place.speech.charges) == charged == 4
+    assert [audio_urls(card) for card in place.api.cards(copy_id)] == [
+        audio_urls(card) for card in place.api.cards(list_id)
+    ]
+
+
+SHAPES = {
+    "as_prisma_makes_it": Shape(),
+    "uuid_ids": Shape(id_type="uuid"),
+    "text_status": Shape(status_type="text"),
+    "timestamptz": Shape(time_type="timestamptz"),
+    "another_schema": Shape(schema="app"),
+    "all_other_ways": Shape(
+        id_type="uuid", status_type="text", time_type="timestamptz", schema="app"
+    ),
+    "minimal": MINIMAL,
+}
+
+
+@pytest.mark.parametrize("time_zone", ["UTC", "Pacific/Auckland"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_each_shape_of_the_tables_gets_its_times_in_utc_and_its_counts(
+    new_place: NewPlace, shape: Shape, time_zone: str
+) -> None:
+    place = new_place(shape, time_zone)
+    list_id, job_id = place.job_over([("apple", "pomme")])
+
+    place.run(job_id)
+
+    job = place.api.job(job_id)
+    assert job["status"] == "completed"
+    assert all(audio_urls(place.api.cards(list_id)[0]))
+    for column in {"startedAt", "updatedAt", "completedAt"} & job.keys():
+        assert abs(as_utc(job[column]) - datetime.now(UTC)) < timedelta(minutes=1), column
+    counts = {name: job[name] for name in ("totalCount", "doneCount", "failedCount") if name in job}
+    assert counts in ({"totalCount": 2, "doneCount": 2, "failedCount": 0}, {})
+
+
+def as_utc(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_audio_from_elsewhere_is_never_replaced(place: Place, force: bool) -> None:
+    list_id, job_id = place.job_over(WORDS, options=json.dumps({"force": force}))
+    place.api.rows('UPDATE "Card" SET "audioEnUrl" = :url WHERE position = 0', url=FOREIGN_URL)
+
+    report = place.run(job_id)
+
+    assert (report.outcome, report.tally.kept) == (Completed(), 1)
+    first, second = place.api.cards(list_id)
+    assert first["audioEnUrl"] == FOREIGN_URL
+    assert [place.said(url) for url in (first["audioFrUrl"], *audio_urls(second))] == [
+        "pomme",
+        "bread",
+        "pain",
+    ]
+
+
+@contextmanager
+def held_run(place: Place, job_id: str) -> Iterator[Callable[[], Report]]:
+    """A run whose four requests are all at the provider, which answers them on release."""
+    place.speech.add_fault("hold")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(place.run, job_id)
+
+        def release() -> Report:
+            place.speech.clear_faults()
+            return running.result(PATIENCE_S)
+
+        try:
+            assert place.speech.wait_for_in_flight(4, PATIENCE_S)
+            yield release
+        finally:
+            place.speech.clear_faults()
+
+
+def test_a_card_edited_while_it_is_spoken_gets_audio_of_its_new_text(place: Place) -> None:
+    list_id, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        place.api.rows("""UPDATE "Card" SET "textEn" = 'pear' WHERE position = 0""")
+
+        report = release()
+
+    assert report.outcome == Completed()
+    first, second = place.api.cards(list_id)
+    assert [place.said(url) for url in audio_urls(first)] == ["pear", "pomme"]
+    assert [place.said(url) for url in audio_urls(second)] == ["bread", "pain"]
+    assert place.api.job(job_id)["doneCount"] == 4
+
+
+@pytest.mark.parametrize("status", ["cancelled", "failed"])
+def test_a_job_cancelled_while_it_is_spoken_stays_so(new_place: NewPlace, status: str) -> None:
+    place = new_place(Shape(statuses=(*STATUSES, "cancelled")))
+    list_id, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        place.api.rows(f"""UPDATE "TtsJob" SET status = '{status}'""")
+
+        report = release()
+
+    assert report.outcome == Lost()
+    assert place.api.job(job_id)["status"] == status
+    assert not any(url for card in place.api.cards(list_id) for url in audio_urls(card))
+
+
+def test_a_second_worker_leaves_a_running_job_alone(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        second = place.run(job_id)
+
+        first = release()
+
+    assert (first.outcome, second.outcome) == (Completed(), Idle())
+    assert len(place.speech.charges) == 4
+
+
+def run_at_once(place: Place, job_ids: Sequence[str]) -> list[Report]:
+    """One worker a job, all starting together."""
+    barrier = threading.Barrier(len(job_ids))
+
+    def one(job_id: str) -> Report:
+        worker = place.worker()
+        barrier.wait(PATIENCE_S)
+        return run(worker, job_id)
+
+    with ThreadPoolExecutor(len(job_ids)) as pool:
+        return list(pool.map(one, job_ids))
+
+
+def test_two_workers_that_race_for_a_job_are_charged_once_for_each_phrase(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+
+    reports = run_at_once(place, [job_id, job_id])
+
+    assert {type(report.outcome) for report in reports} <= {Completed, Idle}
+    assert place.api.job(job_id)["status"] == "completed"
+    assert len(place.speech.charges) == 4
+    assert each_charged_once(place.speech)
+
+
+def test_two_jobs_with_the_same_phrases_are_charged_once_for_each(place: Place) -> None:
+    lists, jobs = zip(*(place.job_over(WORDS) for _ in range(2)), strict=True)
+
+    reports = run_at_once(place, jobs)
+
+    assert [report.outcome for report in reports] == [Completed(), Completed()]
+    first, second = ([audio_urls(card) for card in place.api.cards(each)] for each in lists)
+    assert first == second
+    assert len(place.speech.charges) == 4
+    assert each_charged_once(place.speech)
+
+
+def test_texts_that_cant_be_spoken_carry_their_codes_and_the_rest_is_spoken(
+    place: Place,
+) -> None:
+    place.speech.add_fault("refused", match="curse")
+    place.speech.add_fault("silent", match="mumble")
+    place.speech.add_fault("unavailable", match="outage")
+    list_id, job_id = place.job_over(
+        [("apple", "pomme"), ("curse", "..."), ("mumble", " "), ("outage", "pain")]
+    )
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, Failed)
+    assert place.ends(job_id) == {
+        "apple": ("spoken", None),
+        "pomme": ("spoken", None),
+        "pain": ("spoken", None),
+        "...": ("skipped", "only_punctuation"),
+        " ": ("skipped", "blank"),
+        "curse": ("failed", "refused"),
+        "mumble": ("failed", "bad_audio"),
+        "outage": ("failed", "provider_down"),
+    }
+    assert [[bool(url) for url in audio_urls(card)] for card in place.api.cards(list_id)] == [
+        [True, True],
+        [False, False],
+        [False, False],
+        [False, True],
+    ]
+    job = place.api.job(job_id)
+    assert (job["status"], job["totalCount"], job["doneCount"], job["failedCount"]) == (
+        "failed",
+        8,
+        5,
+        3,
+    )
+    assert "3 of 8" in job["errorMessage"]
+
+
+def test_a_list_over_the_limit_fails_and_nobody_is_asked(place: Place) -> None:
+    _, job_id = place.job_over([*WORDS, ("cheese", "fromage")])
+
+    report = place.run(job_id, MAX_PHRASES_PER_JOB="2")
+
+    assert isinstance(report.outcome, Failed)
+    job = place.api.job(job_id)
+    assert job["status"] == "failed"
+    assert "3 cards" in job["errorMessage"]
+    assert "MAX_PHRASES_PER_JOB" in job["errorMessage"]
+    assert place.speech.requests == []
+
+
+def test_without_money_all_jobs_wait_and_a_retry_takes_them_up_again(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    _, other_id = place.job_over([("cheese", "fromage")])
+    place.speech.add_fault("insufficient_quota")
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "out_of_quota"
+    assert place.api.job(job_id)["status"] == "pending"
+    assert place.ours(job_id)["attempts"] == 0
+    assert [row["code"] for row in place.api.rows("SELECT code FROM tts.pause")] == ["out_of_quota"]
+    assert place.run(other_id).outcome == Idle()
+
+    place.speech.clear_faults()
+    assert place.worker().operator.retry(job_id)
+
+    assert place.run(job_id).outcome == Completed()
+    assert place.run(other_id).outcome == Completed()
+    assert each_charged_once(place.speech)
+
+
+def test_a_provider_that_asks_for_rest_gets_it_and_the_job_completes(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    place.speech.add_fault("throttled", times=2, retry_after="1", retry_after_ms="1000")
+
+    report = place.run(job_id, MAX_IN_FLIGHT="1")
+
+    assert report.outcome == Completed()
+    assert report.tally.throttled == 2
+    answers = place.speech.requests
+    assert [answer.status for answer in answers] == [429, 429, 200, 200, 200, 200]
+    rests_s = [answers[nth + 1].time - answers[nth].time for nth in range(2)]
+    assert min(rests_s) > 0.9
+    assert each_charged_once(place.speech)
+
+
+def test_a_run_out_of_time_costs_no_attempt_and_the_next_one_ends_the_job(place: Place) -> None:
+    list_id, job_id = place.job_over([(f"number {n}", f"numéro {n}") for n in range(20)])
+    place.speech.set_latency(0.3)
+
+    report = place.run(job_id, seconds=4, MAX_IN_FLIGHT="1")
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "out_of_time"
+    assert place.api.job(job_id)["status"] == "pending"
+    assert place.ours(job_id)["attempts"] == 0
+    charged = len(place.speech.charges)
+    assert 0 < charged < 40
+    assert place.api.job(job_id)["doneCount"] == charged
+
+    place.speech.set_latency(0.0)
+
+    assert place.run(job_id).outcome == Completed()
+    assert all(url for card in place.api.cards(list_id) for url in audio_urls(card))
+    assert len(place.speech.charges) == 40
+    assert each_charged_once(place.speech)
+
+
+@pytest.fixture
+def command(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command of the operator's over this place's database."""
+    monkeypatch.setenv("DATABASE_URL", place.url)
+    return lambda *words: CliRunner().invoke(app, list(words))
+
+
+def test_retry_speaks_only_what_failed(place: Place, command: Callable[..., Any]) -> None:
+    place.speech.add_fault("refused", match="bread")
+    list_id, job_id = place.job_over(WORDS)
+    place.run(job_id)
+    place.speech.clear_faults()
+
+    answer = command("retry", job_id)
+
+    assert (answer.exit_code, answer.output) == (0, f"{job_id}: pending\n")
+    job = place.api.job(job_id)
+    assert (job["status"], job["errorMessage"], job["completedAt"]) == ("pending", None, None)
+    assert place.run(job_id).outcome == Completed()
+    assert place.said(place.api.cards(list_id)[1]["audioEnUrl"]) == "bread"
+    assert sorted(charge.input for charge in place.speech.charges) == [
+        "apple",
+        "bread",
+        "pain",
+        "pomme",
+    ]
+
+
+def test_retry_of_a_completed_job_changes_nothing(
+    place: Place, command: Callable[..., Any]
+) -> None:
+    _, job_id = place.job_over(WORDS)
+    place.run(job_id)
+
+    answer = command("retry", job_id)
+
+    assert answer.exit_code != 0
+    assert "completed" in str(answer.exception)
+    assert place.api.job(job_id)["status"] == "completed"
+
+
+def test_cancel_ends_a_job_while_it_is_spoken(place: Place, command: Callable[..., Any]) -> None:
+    _, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        answer = command("cancel", job_id)
+
+        report = release()
+
+    assert answer.exit_code == 0
+    assert report.outcome == Lost()
+    job = place.api.job(job_id)
+    assert (job["status"], place.ours(job_id)["error_code"]) == ("failed", "cancelled")
+    assert "retry" in job["errorMessage"]
+    assert place.run(job_id).outcome == Idle()
+
+
+def test_a_cancelled_job_that_is_retried_completes(
+    place: Place, command: Callable[..., Any]
+) -> None:
+    _, job_id = place.job_over(WORDS)
+    command("cancel", job_id)
+    assert place.run(job_id).outcome == Idle()
+
+    command("retry", job_id)
+
+    assert place.run(job_id).outcome == Completed()
+    assert place.ours(job_id)["error_code"] is None
