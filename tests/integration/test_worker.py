@@ -6,19 +6,22 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from local.api import Api, Row, audio_urls
 from local.postgres import connect
-from local.schema import MINIMAL, Shape
+from local.schema import MINIMAL, STATUSES, Shape
 from local.speech import SpeechServer
 from memolist_tts.assemble import Worker
-from memolist_tts.core.model import Completed, Lost, Report
+from memolist_tts.cli import app
+from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
 from memolist_tts.core.mp3 import walk
 from memolist_tts.settings import Needs, Settings
 from tests.conftest import Bucket
@@ -210,42 +213,30 @@ def test_audio_from_elsewhere_is_never_replaced(place: Place, force: bool) -> No
     ]
 
 
-@dataclass
-class HeldRun:
-    """A run whose four requests are all at the provider, which answers on `release`."""
-
-    place: Place
-    pool: ThreadPoolExecutor
-
-    def start(self, job_id: str) -> Callable[[], Report]:
-        self.place.speech.add_fault("hold")
-        running = self.pool.submit(self.place.run, job_id)
-        assert self.place.speech.wait_for_in_flight(4, PATIENCE_S)
+@contextmanager
+def held_run(place: Place, job_id: str) -> Iterator[Callable[[], Report]]:
+    """A run whose four requests are all at the provider, which answers them on release."""
+    place.speech.add_fault("hold")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(place.run, job_id)
 
         def release() -> Report:
-            self.place.speech.clear_faults()
+            place.speech.clear_faults()
             return running.result(PATIENCE_S)
 
-        return release
-
-
-@pytest.fixture
-def held(place: Place) -> Iterator[HeldRun]:
-    with ThreadPoolExecutor() as pool:
         try:
-            yield HeldRun(place, pool)
+            assert place.speech.wait_for_in_flight(4, PATIENCE_S)
+            yield release
         finally:
             place.speech.clear_faults()
 
 
-def test_a_card_edited_while_it_is_spoken_gets_audio_of_its_new_text(
-    place: Place, held: HeldRun
-) -> None:
+def test_a_card_edited_while_it_is_spoken_gets_audio_of_its_new_text(place: Place) -> None:
     list_id, job_id = place.job_over(WORDS)
-    release = held.start(job_id)
-    place.api.rows("""UPDATE "Card" SET "textEn" = 'pear' WHERE position = 0""")
+    with held_run(place, job_id) as release:
+        place.api.rows("""UPDATE "Card" SET "textEn" = 'pear' WHERE position = 0""")
 
-    report = release()
+        report = release()
 
     assert report.outcome == Completed()
     first, second = place.api.cards(list_id)
@@ -256,10 +247,9 @@ def test_a_card_edited_while_it_is_spoken_gets_audio_of_its_new_text(
 
 @pytest.mark.parametrize("status", ["cancelled", "failed"])
 def test_a_job_cancelled_while_it_is_spoken_stays_so(new_place: NewPlace, status: str) -> None:
-    place = new_place(Shape(statuses=("pending", "processing", "completed", "failed", "cancelled")))
+    place = new_place(Shape(statuses=(*STATUSES, "cancelled")))
     list_id, job_id = place.job_over(WORDS)
-    with ThreadPoolExecutor() as pool:
-        release = HeldRun(place, pool).start(job_id)
+    with held_run(place, job_id) as release:
         place.api.rows(f"""UPDATE "TtsJob" SET status = '{status}'""")
 
         report = release()
@@ -267,3 +257,305 @@ def test_a_job_cancelled_while_it_is_spoken_stays_so(new_place: NewPlace, status
     assert report.outcome == Lost()
     assert place.api.job(job_id)["status"] == status
     assert not any(url for card in place.api.cards(list_id) for url in audio_urls(card))
+
+
+def test_a_second_worker_leaves_a_running_job_alone(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        second = place.run(job_id)
+
+        first = release()
+
+    assert (first.outcome, second.outcome) == (Completed(), Idle())
+    assert len(place.speech.charges) == 4
+
+
+def run_at_once(place: Place, job_ids: Sequence[str]) -> list[Report]:
+    """One worker a job, all starting together."""
+    barrier = threading.Barrier(len(job_ids))
+
+    def one(job_id: str) -> Report:
+        worker = place.worker()
+        barrier.wait(PATIENCE_S)
+        return run(worker, job_id)
+
+    with ThreadPoolExecutor(len(job_ids)) as pool:
+        return list(pool.map(one, job_ids))
+
+
+def test_two_workers_that_race_for_a_job_are_charged_once_for_each_phrase(place: Place) -> None:
+    place.speech.set_latency(0.3)
+    _, job_id = place.job_over(WORDS)
+
+    reports = run_at_once(place, [job_id, job_id])
+
+    assert {type(report.outcome) for report in reports} <= {Completed, Idle}
+    assert place.api.job(job_id)["status"] == "completed"
+    assert len(place.speech.charges) == 4
+    assert each_charged_once(place.speech)
+
+
+def test_two_jobs_with_the_same_phrases_are_charged_once_for_each(place: Place) -> None:
+    # Slow enough for both to want the same phrases at the same time.
+    place.speech.set_latency(0.3)
+    lists, jobs = zip(*(place.job_over(WORDS) for _ in range(2)), strict=True)
+
+    reports = run_at_once(place, jobs)
+
+    assert [report.outcome for report in reports] == [Completed(), Completed()]
+    first, second = ([audio_urls(card) for card in place.api.cards(each)] for each in lists)
+    assert first == second
+    assert len(place.speech.charges) == 4
+    assert each_charged_once(place.speech)
+
+
+def test_texts_that_cant_be_spoken_carry_their_codes_and_the_rest_is_spoken(
+    place: Place,
+) -> None:
+    place.speech.add_fault("refused", match="curse")
+    place.speech.add_fault("silent", match="mumble")
+    place.speech.add_fault("unavailable", match="outage")
+    list_id, job_id = place.job_over(
+        [("apple", "pomme"), ("curse", "..."), ("mumble", " "), ("outage", "pain")]
+    )
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, Failed)
+    assert place.ends(job_id) == {
+        "apple": ("spoken", None),
+        "pomme": ("spoken", None),
+        "pain": ("spoken", None),
+        "...": ("skipped", "only_punctuation"),
+        " ": ("skipped", "blank"),
+        "curse": ("failed", "refused"),
+        "mumble": ("failed", "bad_audio"),
+        "outage": ("failed", "provider_down"),
+    }
+    assert [[bool(url) for url in audio_urls(card)] for card in place.api.cards(list_id)] == [
+        [True, True],
+        [False, False],
+        [False, False],
+        [False, True],
+    ]
+    job = place.api.job(job_id)
+    assert (job["status"], job["totalCount"], job["doneCount"], job["failedCount"]) == (
+        "failed",
+        8,
+        5,
+        3,
+    )
+    assert "3 of 8" in job["errorMessage"]
+
+
+def test_a_list_over_the_limit_fails_and_nobody_is_asked(place: Place) -> None:
+    _, job_id = place.job_over([*WORDS, ("cheese", "fromage")])
+
+    report = place.run(job_id, MAX_PHRASES_PER_JOB="2")
+
+    assert isinstance(report.outcome, Failed)
+    job = place.api.job(job_id)
+    assert job["status"] == "failed"
+    assert "3 cards" in job["errorMessage"]
+    assert "MAX_PHRASES_PER_JOB" in job["errorMessage"]
+    assert place.speech.requests == []
+
+
+def test_without_money_all_jobs_wait_and_a_retry_takes_them_up_again(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    _, other_id = place.job_over([("cheese", "fromage")])
+    place.speech.add_fault("insufficient_quota")
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "out_of_quota"
+    assert place.api.job(job_id)["status"] == "pending"
+    assert place.ours(job_id)["attempts"] == 0
+    assert [row["code"] for row in place.api.rows("SELECT code FROM tts.pause")] == ["out_of_quota"]
+    assert place.run(other_id).outcome == Idle()
+
+    place.speech.clear_faults()
+    assert place.worker().operator.retry(job_id)
+
+    assert place.run(job_id).outcome == Completed()
+    assert place.run(other_id).outcome == Completed()
+    assert each_charged_once(place.speech)
+
+
+def test_a_provider_that_asks_for_rest_gets_it_and_the_job_completes(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    place.speech.add_fault("throttled", times=2, retry_after="1", retry_after_ms="1000")
+
+    report = place.run(job_id, MAX_IN_FLIGHT="1")
+
+    assert report.outcome == Completed()
+    assert report.tally.throttled == 2
+    answers = place.speech.requests
+    assert [answer.status for answer in answers] == [429, 429, 200, 200, 200, 200]
+    rests_s = [answers[nth + 1].time - answers[nth].time for nth in range(2)]
+    assert min(rests_s) > 0.9
+    assert each_charged_once(place.speech)
+
+
+def test_a_run_out_of_time_costs_no_attempt_and_the_next_one_ends_the_job(place: Place) -> None:
+    list_id, job_id = place.job_over([(f"number {n}", f"numéro {n}") for n in range(20)])
+    place.speech.set_latency(0.4)
+
+    report = place.run(job_id, seconds=5, MAX_IN_FLIGHT="1")
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "out_of_time"
+    assert place.api.job(job_id)["status"] == "pending"
+    assert place.ours(job_id)["attempts"] == 0
+    charged = len(place.speech.charges)
+    assert 0 < charged < 40
+    assert 0 < place.api.job(job_id)["doneCount"] <= charged
+
+    place.speech.set_latency(0.0)
+
+    assert place.run(job_id).outcome == Completed()
+    assert all(url for card in place.api.cards(list_id) for url in audio_urls(card))
+    assert len(place.speech.charges) == 40
+    assert each_charged_once(place.speech)
+
+
+@pytest.fixture
+def command(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command of the operator's over this place's database."""
+    monkeypatch.setenv("DATABASE_URL", place.url)
+    return lambda *words: CliRunner().invoke(app, list(words))
+
+
+def test_retry_speaks_only_what_failed(place: Place, command: Callable[..., Any]) -> None:
+    place.speech.add_fault("refused", match="bread")
+    list_id, job_id = place.job_over(WORDS)
+    place.run(job_id)
+    place.speech.clear_faults()
+
+    answer = command("retry", job_id)
+
+    assert (answer.exit_code, answer.output) == (0, f"{job_id}: pending\n")
+    job = place.api.job(job_id)
+    assert (job["status"], job["errorMessage"], job["completedAt"]) == ("pending", None, None)
+    assert place.run(job_id).outcome == Completed()
+    assert place.said(place.api.cards(list_id)[1]["audioEnUrl"]) == "bread"
+    assert sorted(charge.input for charge in place.speech.charges) == [
+        "apple",
+        "bread",
+        "pain",
+        "pomme",
+    ]
+
+
+def test_retry_of_a_completed_job_changes_nothing(
+    place: Place, command: Callable[..., Any]
+) -> None:
+    _, job_id = place.job_over(WORDS)
+    place.run(job_id)
+
+    answer = command("retry", job_id)
+
+    assert answer.exit_code != 0
+    assert "completed" in str(answer.exception)
+    assert place.api.job(job_id)["status"] == "completed"
+
+
+def test_cancel_ends_a_job_while_it_is_spoken(place: Place, command: Callable[..., Any]) -> None:
+    _, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        answer = command("cancel", job_id)
+
+        report = release()
+
+    assert answer.exit_code == 0
+    assert report.outcome == Lost()
+    job = place.api.job(job_id)
+    assert (job["status"], place.ours(job_id)["error_code"]) == ("failed", "cancelled")
+    assert "retry" in job["errorMessage"]
+    assert place.run(job_id).outcome == Idle()
+
+
+def test_a_cancelled_job_that_is_retried_completes(
+    place: Place, command: Callable[..., Any]
+) -> None:
+    _, job_id = place.job_over(WORDS)
+    command("cancel", job_id)
+    assert place.run(job_id).outcome == Idle()
+
+    command("retry", job_id)
+
+    assert place.run(job_id).outcome == Completed()
+    assert place.ours(job_id)["error_code"] is None
+
+
+def test_a_forced_job_speaks_again_what_is_ours_under_new_urls(place: Place) -> None:
+    list_id, job_id = place.job_over(WORDS)
+    place.run(job_id)
+    before = [audio_urls(card) for card in place.api.cards(list_id)]
+
+    report = place.run(place.api.add_job(list_id, options=json.dumps({"force": True})))
+
+    assert (report.outcome, report.tally.spoken) == (Completed(), 4)
+    after = [audio_urls(card) for card in place.api.cards(list_id)]
+    assert {url for urls in after for url in urls}.isdisjoint(
+        url for urls in before for url in urls
+    )
+    assert len(place.speech.charges) == 8
+
+
+def test_a_job_whose_voice_the_provider_refuses_fails_alone(place: Place) -> None:
+    _, job_id = place.job_over(WORDS, options=json.dumps({"voice": "nobody"}))
+    _, other_id = place.job_over(WORDS)
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, Failed)
+    assert "options.voice = nobody" in place.api.job(job_id)["errorMessage"]
+    assert place.run(other_id).outcome == Completed()
+
+
+def test_a_job_deleted_while_it_is_spoken_is_let_go(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        place.api.rows('DELETE FROM "TtsJob"')
+
+        report = release()
+
+    assert report.outcome == Lost()
+    assert place.api.rows('SELECT * FROM "TtsJob"') == []
+
+
+def test_a_worker_asked_to_end_keeps_what_is_under_way_and_costs_no_attempt(place: Place) -> None:
+    _, job_id = place.job_over(WORDS)
+    halt = threading.Event()
+    place.speech.add_fault("hold")
+    worker = place.worker(MAX_IN_FLIGHT="2")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(worker.run, job_id, seconds=60, halt=halt, lease_s=5)
+        try:
+            assert place.speech.wait_for_in_flight(2, PATIENCE_S)
+            halt.set()
+        finally:
+            place.speech.clear_faults()
+        report = running.result(PATIENCE_S)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "terminated"
+    assert (place.api.job(job_id)["status"], place.ours(job_id)["attempts"]) == ("pending", 0)
+    assert place.run(job_id).outcome == Completed()
+    assert len(place.speech.charges) == 4
+    assert each_charged_once(place.speech)
+
+
+def test_a_paused_worker_claims_nothing_until_it_is_resumed(
+    place: Place, command: Callable[..., Any]
+) -> None:
+    _, job_id = place.job_over(WORDS)
+    command("pause", "for lunch")
+    assert place.run(job_id).outcome == Idle()
+    assert place.api.job(job_id)["status"] == "pending"
+
+    command("resume")
+
+    assert place.run(job_id).outcome == Completed()

@@ -271,36 +271,37 @@ def _phonetics(text: str, language: str) -> str:
     return _phonetic(language).sub(" ", text)
 
 
-# Marks that stand in brackets, in either language: never part of what is said.
+# Grammar marks in brackets, in either language: never part of what is said.
 _NOTES = _words(
-    "n v adj adv prep prép conj art det dét interj excl num aux modal noun nom nouns verb"
-    " verbe adjective adjectif adverb adverbe preposition préposition pronoun pronom phrase"
-    " phr phrasal idiom expr expression loc locution prefix préfixe suffix suffixe abbr abrév"
-    " vt vi vr vtr vpr tr intr trans pron impers transitive intransitive transitif intransitif"
-    " reflexive réfléchi pronominal nm nf nmf nn sm sf m f mf nt neut masc fem fém masculine"
-    " feminine masculin féminin neuter pl plur plural pluriel sg sing singular singulier inv"
-    " invariable countable uncountable collective comparative superlative comparatif superlatif"
-    " pp pt past present participle participe imparfait subjonctif subj subjunctive infinitive"
-    " infinitif inf infml informal fml formal formel soutenu fam familier familiar slang argot"
-    " vulg vulgar vulgaire pej péj péjoratif pejorative derog derogatory fig figurative figuré"
-    " lit littér litt literal literary littéraire old archaic vieilli vx dated rare regional écrit"
-    " spoken written hum humorous ironic BrE AmE GB UK US Brit Amer AusE Fr FR EN Can Québec"
-    " acc dat gen nom s e es 's x"
+    "n v adj adv prep prép conj pron det dét interj excl num aux phr expr loc abbr abrév vt vi vr"
+    " vtr vpr tr intr trans impers nm nf nmf sm sf m f mf nt neut masc fem fém pl plur sg sing inv"
+    " pp pt subj inf infml fml fam vulg pej péj derog fig litt littér vx BrE AmE GB UK US Brit Amer"
+    " AusE acc dat gen s e es 's"
 )
-# Cambridge's codes, told apart from the words I, a, and us by their brackets.
-_SQUARE_NOTES = _NOTES | _words("C U I T P L S A N V adj adv M F c u i t")
+# Words too, so marks only behind a phrase: "grub (slang)", but "an (old) friend".
+_NOTE_WORDS = _words(
+    "noun nouns nom verb verbe adjective adjectif adverb adverbe preposition préposition pronoun"
+    " pronom phrase phrasal idiom expression locution prefix préfixe suffix suffixe art lit modal"
+    " transitive intransitive transitif intransitif reflexive réfléchi pronominal masculine"
+    " feminine masculin féminin neuter plural pluriel singular singulier invariable countable"
+    " uncountable collective comparative superlative comparatif superlatif past present participle"
+    " participe imparfait subjonctif subjunctive infinitive infinitif informal formal formel"
+    " soutenu familier familiar slang argot vulgar vulgaire pejorative péjoratif derogatory"
+    " figurative figuré literal literary littéraire old archaic vieilli dated rare regional écrit"
+    " spoken written hum humorous ironic"
+)
+# Cambridge's codes: a noun [C] counts, [U] doesn't; a verb is [T] or [I].
+_SQUARE_CODES = _words("C U I T P L S A N V M F")
 # A closing bracket that starts so goes on with the phrase: run (away), rely (on sb).
 _CONTINUES = {
     "en": _words(
         "a about across after against ahead along an apart around as at away back be by down for"
         " from in into it not of off on oneself onto or out over someone somebody something sth sb"
-        " somewhere that the their them through to together up upon with without yourself"
-        " one's one"
+        " somewhere that the their them through to together up upon with without yourself one"
     ),
     "fr": _words(
         "à au aux avec chez comme contre d dans de des devant du en et l la le les lui ne ou où par"
-        " pas pour qu qqch qqn qu'il quelqu'un quelque que qui s sans se si sous sur un une vers y"
-        " l' d' s'"
+        " pas pour qu qqch qqn quelqu quelque que qui s sans se si sous sur un une vers y"
     ),
 }
 # Feminine and plural endings of French, written behind a word: un(e), acteur/trice.
@@ -317,6 +318,7 @@ _FILED = re.compile(
 )
 _BOTH_GENDERS = re.compile(r"\b([Ll]e|[Uu]n|[Ii]ls?|[Cc]elui) ?\((la|une|elles?|celle)\)(?!\w)")
 _NOTE_MARKS = re.compile(r"[\s.,;/&+]+")
+_LAST_S = re.compile(r"s(?!\w)")
 _READING = re.compile(r"[\u3040-\u30ff\s]+")
 _HAN = re.compile(r"[\u3400-\u9fff々]")
 
@@ -334,58 +336,62 @@ def _french_order(text: str, language: str) -> str:
     """laver (se) and maison, la are filed under the word; un (une) is un/une."""
     if language != "fr":
         return text
-    text = _FILED.sub(lambda m: f"{m[2]}{'' if m[2][-1] == chr(39) else ' '}{m[1]}", text)
+    text = _FILED.sub(lambda m: f"{m[2]} {m[1]}".replace("' ", "'"), text)
     return _BOTH_GENDERS.sub(r"\1/\2", text)
 
 
 def _bracket(match: re.Match[str], language: str) -> str:
     inside = (match[1] or match[2] or "").strip()
     before = match.string[max(match.start() - 1, 0) : match.start()]
-    after = match.string[match.end() : match.end() + 1]
-    if inside.isalpha() and after.isalpha():
-        return _inside_word(match, inside, before, language)
-    if _is_note(inside, square=match[0][0] == "[") or (
-        _HAN.match(before) and _READING.fullmatch(inside)
-    ):
+    after = match.string[match.end() : match.end() + 2]
+    if inside.isalpha() and after[:1].isalpha():
+        marked = before.isalpha() and _is_ending(inside, language)
+        # colo(u)r and (re)faire are read whole, parti(e)s without its mark.
+        return "" if marked and _LAST_S.match(match.string, match.end()) else inside
+    if _is_note(inside, square=match[0][0] == "[", last=_ends_phrase(after, "([")):
+        return " "
+    if _HAN.match(before) and _READING.fullmatch(inside):
         return " "
     if inside[:1] == "-" or (before.isalpha() and _is_ending(inside, language)):
         return ""
     if before.isalpha() and inside.isalpha():
         return inside
-    return _placed(match, inside, language)
-
-
-def _inside_word(match: re.Match[str], inside: str, before: str, language: str) -> str:
-    """colo(u)r and (re)faire are read whole, parti(e)s without its mark."""
-    plural = re.compile(r"s(?!\w)").match(match.string, match.end())
-    return "" if before.isalpha() and plural and _is_ending(inside, language) else inside
+    return _placed(match, inside, before, after, language)
 
 
 def _is_ending(inside: str, language: str) -> bool:
     return inside == "s" or (language == "fr" and inside in _ENDINGS)
 
 
-def _is_note(inside: str, *, square: bool) -> bool:
+def _is_note(inside: str, *, square: bool, last: bool) -> bool:
     """Nothing but grammar marks, a construction (+ dat), a footnote."""
-    known = _SQUARE_NOTES if square else _NOTES
-    words = [word for word in _NOTE_MARKS.split(inside) if word]
     if inside.isdigit():
         return square
     if inside[:1] == "+":
         return not inside.lstrip("+ ")[:1].isdigit()
-    return all(word in known or word.lower() in known for word in words)
+    words = [word for word in _NOTE_MARKS.split(inside) if word]
+    return all(
+        word in _NOTES
+        or word.lower() in _NOTES
+        or (last and word.lower() in _NOTE_WORDS)
+        or (last and square and word in _SQUARE_CODES)
+        for word in words
+    )
 
 
-def _placed(match: re.Match[str], inside: str, language: str) -> str:
-    text = match.string
-    leading = not text[max(match.start() - 2, 0) : match.start()].strip()
-    rest = text[match.end() : match.end() + 2].lstrip(" ")
-    trailing = not rest or rest[0] in "\n.,;:!?"
-    first_word = re.split(r"[\s/']", inside, maxsplit=1)[0].lower()
+def _ends_phrase(after: str, more: str = "") -> bool:
+    rest = after.lstrip(" ")
+    return not rest or rest[0] in "\n.,;:!?" + more
+
+
+def _placed(match: re.Match[str], inside: str, before: str, after: str, language: str) -> str:
+    leading = not match.string[max(match.start() - 2, 0) : match.start()].strip()
+    trailing = _ends_phrase(after)
     if len(inside) == 1 and inside.isdigit() and (leading or trailing):
         return " "
+    first_word = re.split(r"[\s/']", inside, maxsplit=1)[0].lower()
     if leading or first_word in _CONTINUES.get(language, ()):
-        return f" {inside}" if text[match.start() - 1 : match.start()].isalpha() else inside
+        return f" {inside}" if before.isalpha() else inside
     if trailing:
         return f"\n{inside}"
     return f"\n{inside}\n" if inside.count(" ") > 1 else inside
@@ -569,7 +575,7 @@ _ARROW = re.compile(" ?(?:[←-⇿➔➘-➯➱-➾⟰-⟿⤀-⥿⬀-⬑]|<?[-=]
 _DASH = re.compile(r"(?<![0-9]) [-–—]{1,3} | [-–—]{1,3} (?![0-9])|[—―]|-{2,}|[-–]$", re.M)
 # Sums and formulas keep theirs: 2 + 2 = 4, x = y.
 _EQUALS = re.compile(
-    r"(?<![0-9<>!=])(?<![0-9] )(?<!^\w)(?<!^\w ) ?={1,3} ?+(?![0-9=])", re.MULTILINE
+    r"(?<![0-9<>!=])(?<![0-9] )(?<!^\w)(?<!^\w ) ?={1,3} ?(?![ 0-9=])", re.MULTILINE
 )
 _SEPARATOR = re.compile(r" ?[|•·¶●■] ?| //+ ")
 
@@ -701,7 +707,7 @@ def _cut(text: str, start: int, limit: int) -> int:
 def _may_cut(
     text: str, start: int, match: re.Match[str], boundary: re.Pattern[str], limit: int
 ) -> bool:
-    fits = len(text[start : match.end()].rstrip()) <= limit
+    fits = match.start() + len(match[0].rstrip()) - start <= limit
     before = text[max(match.start() - 6, 0) : match.start()]
     abbreviated = boundary is _SENTENCE and _NO_END.search(before)
     return fits and not abbreviated and not unicodedata.category(text[match.end()]).startswith("M")

@@ -1,0 +1,147 @@
+"""What an operator reads on the command line."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from command import run
+
+from local.api import Api
+from local.postgres import connect
+from local.speech import SpeechServer
+from memolist_tts.assemble import Worker
+from memolist_tts.settings import Needs, Settings
+
+BEGAN = datetime(2026, 11, 24, 8, 0, 0)
+
+
+@pytest.fixture
+def api(database: str) -> Iterator[Api]:
+    with Api(database) as api:
+        yield api
+
+
+def plain(output: str) -> list[str]:
+    """The lines of a table, each run of blanks as one."""
+    return [re.sub(r"\s+", " ", line).strip() for line in output.splitlines() if line.strip()]
+
+
+def test_migrating_again_changes_nothing(new_database: Callable[..., str]) -> None:
+    url = new_database(is_migrated=False)
+
+    first = run("migrate", DATABASE_URL=url)
+    with closing(connect(url)) as connection:
+        connection.run("INSERT INTO tts.job (job_id, attempts) VALUES ('kept', 2)")
+    second = run("migrate", DATABASE_URL=url)
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "applied 001_jobs_and_clips.sql" in first.stdout
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    with closing(connect(url)) as connection:
+        assert connection.run("SELECT job_id, attempts FROM tts.job") == [["kept", 2]]
+
+
+def test_status_of_an_empty_database_has_no_figures(database: str) -> None:
+    shown = run("status", DATABASE_URL=database)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert plain(shown.stdout) == [
+        "Jobs 0 pending, 0 processing, 0 completed, 0 failed",
+        "Oldest pending none",
+        "Average time of a completed job none",
+        "Failure rate no job has ended",
+    ]
+
+
+def test_status_shows_the_figures_of_all_jobs(database: str, api: Api) -> None:
+    for seconds in (10, 20, 30):
+        ended = BEGAN + timedelta(seconds=seconds)
+        api.add_job("list", status="completed", createdAt=BEGAN, completedAt=ended)
+    api.add_job("list", status="failed", createdAt=BEGAN, completedAt=BEGAN)
+    api.add_job("list", status="processing", createdAt=BEGAN)
+    api.add_job("list", createdAt=BEGAN)
+
+    shown = plain(run("status", DATABASE_URL=database).stdout)
+
+    assert shown[0] == "Jobs 1 pending, 1 processing, 3 completed, 1 failed"
+    assert re.fullmatch(r"Oldest pending \d+\.\d s", shown[1])
+    assert shown[2:] == ["Average time of a completed job 20.0 s", "Failure rate 25.0 %"]
+
+
+def test_status_of_a_job_lists_what_failed_and_why(
+    database: str, api: Api, speech_server: SpeechServer, tmp_path: Path
+) -> None:
+    speech_server.add_fault("refused", match="curse")
+    job_id = api.add_job(api.add_list([("apple", "pomme"), ("curse", "")]))
+    card_id = api.rows('SELECT id FROM "Card" WHERE "textEn" = \'curse\'')[0]["id"]
+    speak(database, speech_server, tmp_path, job_id)
+
+    shown = run("status", job_id, DATABASE_URL=database)
+
+    lines = plain(shown.stdout)
+    assert shown.returncode == 0
+    assert lines[0] == f"{job_id}: failed"
+    assert "Progress 100 % of 4 utterances" in lines
+    assert {"spoken 2", "skipped 1", "failed 1"} <= set(lines)
+    (failure,) = [line for line in lines if line.startswith(card_id)]
+    assert failure.startswith(f"{card_id} en refused ")
+
+
+def speak(url: str, speech: SpeechServer, folder: Path, job_id: str) -> None:
+    """Run the job here, to its end."""
+    environ = {
+        "DATABASE_URL": url,
+        "OPENAI_BASE_URL": speech.base_url,
+        "LOCAL_STORAGE_PATH": str(folder),
+    }
+    worker = Worker(Settings.load(Needs.WORKER, environ=environ))
+    try:
+        worker.run(job_id, seconds=60, halt=threading.Event())
+    finally:
+        worker.database.close()
+
+
+def test_status_of_an_unknown_job_says_so(database: str) -> None:
+    shown = run("status", "nothing", DATABASE_URL=database)
+
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == "no \"TtsJob\" has the id 'nothing'\n"
+
+
+def test_a_missing_database_url_is_named_with_its_form() -> None:
+    for words in (["migrate"], ["status"], ["poll"]):
+        shown = run(*words, OPENAI_API_KEY="sk-test")
+
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert shown.stderr == (
+            "Settings:\n  - DATABASE_URL is not set: "
+            "postgresql://user:password@host:5432/database?schema=public\n"
+        )
+
+
+def test_all_that_the_database_lacks_is_listed_at_once(new_database: Callable[..., str]) -> None:
+    url = new_database(is_migrated=False)
+    with closing(connect(url)) as connection:
+        connection.run('ALTER TABLE "TtsJob" DROP COLUMN "completedAt"')
+        connection.run('ALTER TABLE "Card" DROP COLUMN "audioFrUrl"')
+        connection.run('ALTER TABLE "Card" DROP COLUMN "listId"')
+
+    for command in ("status", "poll"):
+        shown = run(command, DATABASE_URL=url, OPENAI_API_KEY="sk-test")
+
+        head, *faults = shown.stderr.splitlines()
+        assert shown.returncode == 1
+        assert head == "The database lacks:"
+        assert faults == [
+            '  - column "completedAt" of "TtsJob": add it on the API\'s side',
+            '  - column "listId" of "Card": add it on the API\'s side',
+            '  - column "audioFrUrl" of "Card": add it on the API\'s side or correct LANGUAGES',
+            "  - tts.job, tts.clip, tts.utterance, tts.pace, tts.pause, tts.progress, tts.failure: "
+            "run `memolist-tts migrate`",
+        ]
