@@ -87,7 +87,7 @@ def test_status_of_a_job_lists_what_failed_and_why(
     lines = plain(shown.stdout)
     assert shown.returncode == 0
     assert lines[0] == f"{job_id}: failed"
-    assert "Progress 100 % of 4 utterances" in lines
+    assert "Progress 100.0 % of 4 utterances" in lines
     assert {"spoken 2", "skipped 1", "failed 1"} <= set(lines)
     (failure,) = [line for line in lines if line.startswith(card_id)]
     assert failure.startswith(f"{card_id} en refused ")

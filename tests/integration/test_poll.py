@@ -18,7 +18,20 @@ from local.job import follow
 from local.speech import SpeechServer
 
 IN_FLIGHT = 8
-CARDS = [(f"word {n}", f"mot {n}") for n in range(60)]
+NOUNS = [
+    ("house", "maison"), ("table", "table"), ("window", "fenêtre"), ("kitchen", "cuisine"),
+    ("garden chair", "chaise"), ("bottle", "bouteille"), ("lamp", "lampe"), ("key", "clé"),
+    ("door", "porte"), ("flower", "fleur"),
+]  # fmt: skip
+COLOURS = [
+    ("green", "verte"), ("white", "blanche"), ("black", "noire"), ("grey", "grise"),
+    ("yellow", "jaune"), ("red", "rouge"),
+]  # fmt: skip
+CARDS = [
+    (f"The {noun} is {colour}.", f"La {nom} est {couleur}.")
+    for noun, nom in NOUNS
+    for colour, couleur in COLOURS
+]
 KEY, PASSWORD = "sk-test-of-the-poller", "a-password-of-the-poller"
 
 

@@ -34,7 +34,7 @@ def test_a_clip_lies_under_its_key_and_take() -> None:
 
 
 def test_the_order_of_a_request_s_fields_does_not_matter() -> None:
-    assert audio_key([dict(reversed(REQUEST.items()))]) == KEY
+    assert audio_key([dict(reversed(list(REQUEST.items())))]) == KEY
 
 
 def test_the_order_of_parts_matters() -> None:
