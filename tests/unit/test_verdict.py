@@ -302,3 +302,10 @@ def test_frames_that_cannot_be_levelled_are_published_as_they_are() -> None:
     under_crc = b"\xff\xf2\xc4\xc4".ljust(384, b"\0") * 20
 
     assert publishable(under_crc, Verdict(active_dbfs=-30, peak_dbfs=-20)) == under_crc
+
+
+def test_a_number_may_be_said_in_a_syllable() -> None:
+    short = mp3(silence(0.06), speech(0.4), silence(0.25))
+
+    assert hard_codes(judge(short, "page 12")) == []
+    assert hard_codes(judge(short, "page twelve, line")) == [FaultCode.TOO_SHORT]

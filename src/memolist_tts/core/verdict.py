@@ -257,6 +257,9 @@ def _sound_faults(sound: _Sound, spoken: str, ratio: float, needed_s: float) -> 
         message = f"silent: its loudest parts reach {sound.active_dbfs:.0f} dBFS"
         return [Fault(FaultCode.SILENT, message)]
     lowest, highest = SEVERAL_WORDS_RATIO if len(spoken.split()) > 1 else ONE_WORD_RATIO
+    if any(map(str.isdigit, spoken)):
+        # How long a number is said isn't known from its digits: "12" is one syllable in French.
+        lowest = ONE_WORD_RATIO[0]
     length = f"{sound.speech_s:.2f} s of sound for a text that needs {needed_s:.2f} s"
     is_flat = sound.window_count >= FLAT_WINDOW_COUNT and sound.spread_db < FLAT_SPREAD_DB
     flat = f"its loudness varies by {sound.spread_db:.1f} dB only: a tone or noise, not speech"
