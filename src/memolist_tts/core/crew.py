@@ -29,14 +29,10 @@ class Crew(Generic[Ticket, Outcome]):
         self.busy = 0
         """Tasks given out and not reported yet."""
 
-    @property
-    def free(self) -> int:
-        return self._size - self.busy
-
     def start(self, ticket: Ticket, task: Callable[[], Outcome]) -> None:
-        """Have `task` done; its end comes back with `ticket`. Only while `free` > 0."""
+        """Have `task` done, at once while fewer than `size` are; its end comes with `ticket`."""
         self.busy += 1
-        if self.busy > self._threads:
+        if self._threads < min(self.busy, self._size):
             self._threads += 1
             threading.Thread(target=self._serve, name=f"speak-{self._threads}", daemon=True).start()
         self._tasks.put((ticket, task))

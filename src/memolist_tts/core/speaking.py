@@ -29,7 +29,7 @@ from memolist_tts.core.errors import (
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Stop
 from memolist_tts.core.pacing import Pace, Seen
 from memolist_tts.core.ports import PaceBook, Speaker, Storage
-from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
+from memolist_tts.core.takes import Answer, Ending, Rejected, Stored, Unfinished, Work
 
 TRIES = 3
 """Failed calls before an utterance is given up (a gateway may hide a 4xx in a 500)."""
@@ -39,6 +39,8 @@ ALIKE = 3
 OUTAGE = 8
 """Lines given up on without a success: that is the provider's outage, not the lines'."""
 LEASE_AHEAD_S = 0.5
+JUDGES = 8
+"""Threads beside those in flight, that judge and store."""
 FIRST_CALL_S = 5.0
 """How long a call is thought to take before one has been seen."""
 CALL_TIMEOUT_S = 20.0
@@ -91,6 +93,15 @@ class Terms:
     """Whether the provider took any text of this job before."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """What a thread has in hand."""
+
+    work: Work
+    started: float
+    is_call: bool
+
+
 @dataclass(slots=True)
 class _Window:
     """What was seen since slots were last exchanged."""
@@ -117,7 +128,8 @@ class Session:
         self._storage = storage
         self._pace_book = pace
         self._terms = terms
-        self._crew: Crew[tuple[Work, float], Answer | Stored | None] = Crew(terms.in_flight)
+        self._crew: Crew[_Ticket, Answer | Ending | None] = Crew(terms.in_flight + JUDGES)
+        self._calling = 0
         self._ready = deque(work for work in works if not work.look_first)
         self._to_look = deque(work for work in works if work.look_first)
         self._resting: list[Work] = []
@@ -133,6 +145,10 @@ class Session:
         self._has_spoken = terms.has_spoken
         self.stop: Stop | None = None
         self.figures = Figures()
+
+    @property
+    def _free(self) -> int:
+        return self._terms.in_flight - self._calling
 
     @property
     def begun(self) -> list[ClipId]:
@@ -182,25 +198,31 @@ class Session:
             self._ready.append(work)
 
     def _start_what_may(self) -> None:
-        while self.stop is None and self._crew.free > 0:
-            if self._to_look:
-                work = self._to_look.popleft()
-                self._start(work, partial(takes.look, work, self._storage))
-            elif not (self._ready and self._has_time() and self._has_slot()):
-                return
-            else:
-                self._slots.popleft()
-                self._start_call(self._ready.popleft())
+        while self.stop is None and self._to_look:
+            work = self._to_look.popleft()
+            self._start(work, partial(takes.look, work, self._storage))
+        while (
+            self.stop is None
+            and self._free > 0
+            and self._ready
+            and self._has_time()
+            and self._has_slot()
+        ):
+            self._slots.popleft()
+            self._start_call(self._ready.popleft())
 
     def _start_call(self, work: Work) -> None:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
         timeout_s = min(CALL_TIMEOUT_S, left_s)
         self.figures.requests += 1
-        self._start(work, lambda: takes.call(work, self._speaker, self._storage, timeout_s))
+        self._calling += 1
+        self._start(work, partial(takes.call, work, self._speaker, timeout_s), is_call=True)
 
-    def _start(self, work: Work, task: Callable[[], Answer | Stored | None]) -> None:
+    def _start(
+        self, work: Work, task: Callable[[], Answer | Ending | None], *, is_call: bool = False
+    ) -> None:
         self._under_way[work.clip] = work
-        self._crew.start((work, self._terms.clock()), task)
+        self._crew.start(_Ticket(work, self._terms.clock(), is_call), task)
 
     def _call_s(self) -> float:
         known = self._pace.latency_s if self._pace else None
@@ -237,7 +259,7 @@ class Session:
     def _lease_slots(self) -> None:
         """Take slots for what is free now, or a little ahead."""
         ahead = 1 if self._pace is None else math.ceil(self._pace.rate_per_s * LEASE_AHEAD_S)
-        count = min(len(self._ready), max(ahead, self._crew.free))
+        count = min(len(self._ready), max(ahead, self._free))
         self._exchange(count)
 
     def _exchange(self, count: int) -> None:
@@ -247,7 +269,7 @@ class Session:
             retry_after_s=self._window.retry_after_s,
             limits=self._window.limits,
             latency_s=self._window.latency_s,
-            in_flight=len(self._under_way),
+            in_flight=self._calling,
             short=count > 0,
         )
         now = self._terms.clock()
@@ -271,45 +293,52 @@ class Session:
     def _next_event(self) -> float:
         """When something may start without anything having ended."""
         times = [work.ready_at for work in self._resting]
-        if self._slots and self._ready and self._crew.free > 0 and self.stop is None:
+        if self._slots and self._ready and self._free > 0 and self.stop is None:
             times.append(self._slots[0])
         return min(times, default=math.inf)
 
     # What ends
 
     def _hear(self, timeout_s: float) -> None:
-        for (work, started), report in self._crew.reports(timeout_s):
-            self._under_way.pop(work.clip, None)
-            self._note_latency(self._terms.clock() - started)
+        for ticket, report in self._crew.reports(timeout_s):
+            self._under_way.pop(ticket.work.clip, None)
+            if ticket.is_call:
+                self._calling -= 1
+                self._note_latency(self._terms.clock() - ticket.started)
             if isinstance(report, Exception):
-                self._fell(work, report)
+                self._fell(ticket.work, report)
             else:
-                self._ended_well(work, report)
+                self._ended_well(ticket.work, report)
 
     def _note_latency(self, seconds: float) -> None:
         self.figures.longest_call_s = max(self.figures.longest_call_s, seconds)
         self._window.latency_s = max(self._window.latency_s or 0.0, seconds)
 
-    def _ended_well(self, work: Work, report: Answer | Stored | None) -> None:
-        if report is None:
-            self._ready.append(work)
-            return
-        if isinstance(report, Stored):
-            self._end(work, report)
-            return
-        self._window.answers += 1
-        self._window.limits = report.limits or self._window.limits
-        self._succeeded()
-        match report.ending:
-            case Stored() as stored:
-                self._end(work, stored)
+    def _ended_well(self, work: Work, report: Answer | Ending | None) -> None:
+        match report:
+            case None:
+                self._ready.append(work)
+            case Answer():
+                self._answered(work, report)
+            case Stored():
+                self._end(work, report)
             case Rejected(reason=reason):
                 message = f"No sound recording in {len(work.takes)} takes: {reason}. Retry the job."
                 self._end(work, Given(code="bad_audio", message=message))
-            case Unfinished(is_retake=is_retake):
-                self.figures.retaken += is_retake
-                work.tries = 0
+            case Unfinished():
+                self.figures.retaken += 1
                 self._again(work)
+
+    def _answered(self, work: Work, answer: Answer) -> None:
+        work.tries = 0
+        self._window.answers += 1
+        self._window.limits = answer.limits or self._window.limits
+        self._succeeded()
+        if answer.is_whole:
+            # Not in flight any more: the next call need not wait until this one is judged.
+            self._start(work, partial(takes.conclude, work, self._storage))
+        else:
+            self._ready.appendleft(work)
 
     def _again(self, work: Work) -> None:
         if self.stop is not None and any(take.verdict.is_sound for take in work.takes):

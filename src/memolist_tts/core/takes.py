@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from memolist_tts.core import mp3, verdict
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
@@ -56,9 +57,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """Another call is due: the next part, or another take."""
-
-    is_retake: bool
+    """Another take is due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +71,12 @@ class Rejected:
 class Answer:
     """A call that brought something, and what the provider said of its pace."""
 
-    ending: Stored | Unfinished | Rejected
+    is_whole: bool
+    """Whether the take has all its parts and can be judged."""
     limits: Limits | None = None
+
+
+Ending: TypeAlias = Stored | Unfinished | Rejected
 
 
 def look(work: Work, storage: Storage) -> Stored | None:
@@ -85,16 +88,27 @@ def look(work: Work, storage: Storage) -> Stored | None:
     return Stored(clip=_clip(work, audio, mp3.walk(audio).duration_ms, None), found=True)
 
 
-def call(work: Work, speaker: Speaker, storage: Storage, timeout_s: float) -> Answer:
-    """Make one call; with the last part, judge the take and store the clip if it's sound."""
+def call(work: Work, speaker: Speaker, timeout_s: float) -> Answer:
+    """Make one call and keep what it brought."""
     work.characters += work.characters_next
     speech = speaker.speak(work.line.requests[len(work.parts)], timeout_s)
     work.parts.append(speech)
-    if len(work.parts) < len(work.line.requests):
-        return Answer(ending=Unfinished(is_retake=False), limits=speech.limits)
+    return Answer(is_whole=len(work.parts) == len(work.line.requests), limits=speech.limits)
+
+
+def conclude(work: Work, storage: Storage) -> Ending:
+    """Judge a whole take: publish the best, take again, or give up; the numbers are AUDIO's."""
     work.takes.append(_take(work))
     work.parts.clear()
-    return Answer(ending=_conclude(work, storage), limits=speech.limits)
+    newest = work.takes[-1].verdict
+    if newest.is_sound and not newest.soft:
+        return _store(work, work.takes[-1], storage)
+    sound = [take for take in work.takes if take.verdict.is_sound]
+    if len(work.takes) < MOST_TAKES and len(sound) < 2:
+        return Unfinished()
+    if sound:
+        return _store(work, min(sound, key=_badness), storage)
+    return Rejected(reason=min(work.takes, key=_badness).verdict.reason)
 
 
 def keep_best(work: Work, storage: Storage) -> Stored:
@@ -137,19 +151,6 @@ def _joined(parts: list[bytes]) -> bytes:
     except mp3.BrokenMp3:
         # The verdict names what is wrong with the whole.
         return b"".join(parts)
-
-
-def _conclude(work: Work, storage: Storage) -> Stored | Unfinished | Rejected:
-    """Publish the newest take, take again, or give up; the numbers are AUDIO's."""
-    newest = work.takes[-1].verdict
-    if newest.is_sound and not newest.soft:
-        return _store(work, work.takes[-1], storage)
-    sound = [take for take in work.takes if take.verdict.is_sound]
-    if len(work.takes) < MOST_TAKES and len(sound) < 2:
-        return Unfinished(is_retake=True)
-    if sound:
-        return _store(work, min(sound, key=_badness), storage)
-    return Rejected(reason=min(work.takes, key=_badness).verdict.reason)
 
 
 def _store(work: Work, take: Take, storage: Storage) -> Stored:
