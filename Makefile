@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test check lint types contracts bench lock clean
+.PHONY: help demo test check lint types contracts bench soak lock clean
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -43,6 +43,9 @@ contracts: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports
 
 check: lint types contracts test ## What CI runs
+
+soak: $(VENV)/dev.stamp ## Kill the worker ten times in one job, and count the charges
+	@$(BIN)/python -m bench.soak
 
 bench: $(VENV)/dev.stamp ## A job of 400 utterances against a bare thread pool, in one run
 	@$(BIN)/python -m bench.job
