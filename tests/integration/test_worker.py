@@ -476,6 +476,22 @@ def test_cancel_ends_a_job_while_it_is_spoken(place: Place, command: Callable[..
     assert place.run(job_id).outcome == Idle()
 
 
+def test_a_job_cancelled_while_it_is_spoken_and_retried_pays_for_nothing_twice(
+    place: Place, command: Callable[..., Any]
+) -> None:
+    _, job_id = place.job_over(WORDS)
+    with held_run(place, job_id) as release:
+        command("cancel", job_id)
+        release()
+    command("retry", job_id)
+
+    report = place.run(job_id)
+
+    assert report.outcome == Completed()
+    assert len(place.speech.charges) == 4
+    assert each_charged_once(place.speech)
+
+
 def test_a_cancelled_job_that_is_retried_completes(
     place: Place, command: Callable[..., Any]
 ) -> None:

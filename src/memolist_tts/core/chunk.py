@@ -86,6 +86,9 @@ class _Run:
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     total: int = 0
     begun: list[ClipId] = field(default_factory=list)
+    """Clips whose call was abandoned."""
+    started: set[ClipId] = field(default_factory=set)
+    """Clips that may have been stored, written down or not."""
 
 
 def run_chunk(
@@ -108,7 +111,7 @@ def run_chunk(
         outcome = _speak_job(run, deadline - SETTLE_S, ports, rules, halt)
         ports.jobs.settle(job, outcome, begun=run.begun)
     except LeaseLost:
-        ports.jobs.abandon(job, begun=run.begun)
+        ports.jobs.abandon(job, begun=list(run.started))
         return _report(run, Lost(), ports.clock() - began)
     # Row, then message: dying in between costs one sweep, never work.
     woken = _wake_rest(job, outcome, ports.wake)
@@ -174,7 +177,12 @@ def _speak_mine(
     halt: threading.Event,
 ) -> Stop | None:
     works = [
-        Work(line=left.lines[key], clip=mine.id, look_first=mine.look_first)
+        Work(
+            line=left.lines[key],
+            clip=mine.id,
+            look_first=mine.look_first,
+            look_until=ports.clock() + mine.held_s,
+        )
         for key, mine in reserved.mine.items()
     ]
     terms = Terms(
@@ -198,6 +206,7 @@ def _speak_mine(
             _write(run, results, clips, ports, rules)
     finally:
         run.begun += session.begun
+        run.started |= session.started
         _note(run, session)
     return session.stop
 

@@ -160,6 +160,8 @@ class Reserved:
     id: ClipId
     look_first: bool
     """A run died over it: the object may be stored though nobody wrote it down."""
+    held_s: float = 0.0
+    """How long a call of that run may still bring it: until then it's looked for, not spoken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

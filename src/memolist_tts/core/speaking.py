@@ -39,6 +39,8 @@ ALIKE = 3
 OUTAGE = 8
 """Lines given up on without a success: that is the provider's outage, not the lines'."""
 LEASE_AHEAD_S = 0.5
+LOOK_AGAIN_S = 1.0
+OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
 JUDGES = 8
 """Threads beside those in flight, that judge and store."""
 FIRST_CALL_S = 5.0
@@ -134,6 +136,7 @@ class Session:
         self._to_look = deque(work for work in works if work.look_first)
         self._resting: list[Work] = []
         self._under_way: dict[ClipId, Work] = {}
+        self.started: set[ClipId] = set()
         self._ended: list[Spoken] = []
         self._held: list[tuple[UtteranceRefused | TryAgain, Spoken]] = []
         self._refused: defaultdict[tuple[int, str | None], set[str]] = defaultdict(set)
@@ -192,10 +195,12 @@ class Session:
         if self._terms.halt.is_set() and self.stop is None:
             self._stop(Stop(code="terminated", message="The worker was asked to end."))
             self._finish_by = min(self._finish_by, now + TERMINATION_GRACE_S)
+        if now >= self._terms.deadline:
+            self._stop(OUT_OF_TIME)
         rested = [work for work in self._resting if work.ready_at <= now]
         for work in rested:
             self._resting.remove(work)
-            self._ready.append(work)
+            (self._to_look if work.look_first else self._ready).append(work)
 
     def _start_what_may(self) -> None:
         while self.stop is None and self._to_look:
@@ -222,6 +227,7 @@ class Session:
         self, work: Work, task: Callable[[], Answer | Ending | None], *, is_call: bool = False
     ) -> None:
         self._under_way[work.clip] = work
+        self.started.add(work.clip)
         self._crew.start(_Ticket(work, self._terms.clock(), is_call), task)
 
     def _call_s(self) -> float:
@@ -233,7 +239,7 @@ class Session:
         left_s = self._terms.deadline - self._terms.clock()
         if left_s > self._call_s() or (self.figures.requests == 0 and left_s > 1.0):
             return True
-        self._stop(Stop(code="out_of_time", message="The run's time is up; the rest follows."))
+        self._stop(OUT_OF_TIME)
         return False
 
     def _has_slot(self) -> bool:
@@ -317,7 +323,7 @@ class Session:
     def _ended_well(self, work: Work, report: Answer | Ending | None) -> None:
         match report:
             case None:
-                self._ready.append(work)
+                self._not_found(work)
             case Answer():
                 self._answered(work, report)
             case Stored():
@@ -328,6 +334,16 @@ class Session:
             case Unfinished():
                 self.figures.retaken += 1
                 self._again(work)
+
+    def _not_found(self, work: Work) -> None:
+        """Not stored: look again while an abandoned call may bring it, then speak it."""
+        now = self._terms.clock()
+        if work.look_until > now:
+            work.ready_at = min(now + LOOK_AGAIN_S, work.look_until)
+            self._resting.append(work)
+        else:
+            work.look_first = False
+            self._ready.append(work)
 
     def _answered(self, work: Work, answer: Answer) -> None:
         work.tries = 0

@@ -31,6 +31,8 @@ class Work:
     line: Line
     clip: ClipId
     look_first: bool = False
+    look_until: float = 0.0
+    """On the run's clock: an abandoned call may store the clip until then."""
     parts: list[Speech] = field(default_factory=list)
     """What this take has of a text read in parts."""
     takes: list[Take] = field(default_factory=list)

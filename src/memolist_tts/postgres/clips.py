@@ -35,7 +35,9 @@ WHERE c.stored_at IS NULL
        OR NOT EXISTS (SELECT 1 FROM tts.job t
                       WHERE t.job_id = c.speaker_job AND t.lease_token = c.speaker
                         AND t.lease_until > clock_timestamp()))
-RETURNING c.key, c.take, c.xmax <> 0 AS taken_over
+RETURNING c.key, c.take, c.xmax <> 0 AS taken_over,
+          cast(greatest(0, extract(epoch FROM c.held_until - clock_timestamp()))
+               AS double precision) AS held_s
 """
 
 # The take that comes after those stored.
@@ -68,7 +70,9 @@ class Clips:
             stored={row["key"]: ClipId(row["key"], row["take"]) for row in stored},
             mine={
                 row["key"]: Reserved(
-                    id=ClipId(row["key"], row["take"]), look_first=row["taken_over"]
+                    id=ClipId(row["key"], row["take"]),
+                    look_first=row["taken_over"],
+                    held_s=row["held_s"] or 0.0,
                 )
                 for row in mine
             },

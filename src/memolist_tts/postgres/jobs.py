@@ -200,6 +200,14 @@ WHERE speaker = cast(:lease AS uuid) AND stored_at IS NULL
   AND NOT (key || ':' || take = ANY(cast(:begun AS text[])))
 """
 
+# A call under way may still bring these clips to the store: nobody pays for them again before.
+HOLD_CLIPS = """
+UPDATE tts.clip
+SET held_until = clock_timestamp() + make_interval(secs => cast(:hold_s AS double precision))
+WHERE speaker = cast(:lease AS uuid) AND stored_at IS NULL
+  AND key || ':' || take = ANY(cast(:begun AS text[]))
+"""
+
 # A lost job's lease ends now: whoever waits for its clips need not wait for it to run out.
 ABANDON = """
 UPDATE tts.job SET lease_until = clock_timestamp()
@@ -232,6 +240,10 @@ ATTEMPTS_USED_UP = (
     "The worker died {n} times on this job without getting further. Look at its log around the "
     "times of those runs, mend the cause, then run `memolist-tts retry`."
 )
+
+
+HOLD_S = 25.0
+"""Longer than a call may wait for its bytes (core.speaking.CALL_TIMEOUT_S)."""
 
 
 class _NotClaimed(Exception):
@@ -416,7 +428,10 @@ class Jobs:
         self._database.transaction(work)
 
     def _release(self, tx: Transaction, job: Job, begun: Sequence[ClipId]) -> None:
-        tx.rows(RELEASE_CLIPS, lease=job.lease, begun=[f"{each.key}:{each.take}" for each in begun])
+        named = [f"{each.key}:{each.take}" for each in begun]
+        tx.rows(RELEASE_CLIPS, lease=job.lease, begun=named)
+        if named:
+            tx.rows(HOLD_CLIPS, lease=job.lease, begun=named, hold_s=HOLD_S)
 
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:
         """Let go of a lost job's lease and of the clips it won't speak."""

@@ -17,7 +17,7 @@ WHERE j.status::text IN ('pending', 'processing')
   AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
   AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
   AND (o.woken_at IS NULL
-       OR o.woken_at <= greatest(o.not_before, o.lease_until) - interval '1 second'
+       OR o.woken_at <= greatest(o.not_before, o.lease_until)
        OR o.woken_at <= clock_timestamp()
                         - make_interval(secs => cast(:again_s AS double precision)))
   AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
@@ -95,7 +95,8 @@ INSERT INTO tts.pause (code, message, until) VALUES ('operator', :message, 'infi
 ON CONFLICT (code) DO UPDATE SET message = excluded.message, until = excluded.until
 """
 
-# pending | processing -> failed, its lease void: whoever works on it stops at the next flush.
+# pending | processing -> failed. Whoever works on it stops at the next flush and lets its lease
+# go then: until it has, a retry must not pay for what is being spoken.
 # Never `cancelled`: the API's enum may not know it.
 CANCEL = """
 WITH void AS (
@@ -103,8 +104,8 @@ WITH void AS (
   SELECT j.id::text, 'cancelled', :error, clock_timestamp() FROM {jobs} j
   WHERE j.id::text = :id AND j.status::text IN ('pending', 'processing')
   ON CONFLICT (job_id) DO UPDATE
-  SET lease_token = NULL, lease_until = NULL, error_code = excluded.error_code,
-      error = excluded.error, finished_at = excluded.finished_at
+  SET error_code = excluded.error_code, error = excluded.error,
+      finished_at = excluded.finished_at
 )
 UPDATE {jobs} j SET status = 'failed'{cancelled}
 WHERE j.id::text = :id AND j.status::text IN ('pending', 'processing')
