@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -16,16 +17,19 @@ class Crew(Generic[Ticket, Outcome]):
 
     `concurrent.futures` joins its threads when the interpreter exits: one call
     that hangs would keep the process alive. Here a task past its time is
-    abandoned, and what it still brings is thrown away.
+    abandoned; what it still brings after `dismiss` goes to `orphan`, on its thread.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, orphan: Callable[[Ticket, Outcome | Exception], None]) -> None:
         self._size = size
+        self._orphan = orphan
         self._tasks: queue.SimpleQueue[tuple[Ticket, Callable[[], Outcome]] | None] = (
             queue.SimpleQueue()
         )
         self._reports: queue.SimpleQueue[tuple[Ticket, Outcome | Exception]] = queue.SimpleQueue()
         self._threads = 0
+        self._ending = threading.Lock()
+        self._is_dismissed = False
         self.busy = 0
         """Tasks given out and not reported yet."""
 
@@ -44,21 +48,31 @@ class Crew(Generic[Ticket, Outcome]):
                 report: Outcome | Exception = task()
             except Exception as error:
                 report = error
-            self._reports.put((ticket, report))
+            self._hand_in(ticket, report)
+
+    def _hand_in(self, ticket: Ticket, report: Outcome | Exception) -> None:
+        with self._ending:
+            is_orphan = self._is_dismissed
+            if not is_orphan:
+                self._reports.put((ticket, report))
+        if is_orphan:
+            self._orphan(ticket, report)
 
     def reports(self, timeout_s: float) -> list[tuple[Ticket, Outcome | Exception]]:
         """Wait up to `timeout_s` for an end, then return all there are."""
         found = []
-        try:
+        with contextlib.suppress(queue.Empty):
             found.append(self._reports.get(timeout=max(0.0, timeout_s)))
             while True:
                 found.append(self._reports.get_nowait())
-        except queue.Empty:
-            pass
         self.busy -= len(found)
         return found
 
     def dismiss(self) -> None:
-        """Let the threads go as they finish."""
+        """Let the threads go as they finish; what nobody has heard is orphaned."""
+        with self._ending:
+            self._is_dismissed = True
+        for ticket, report in self.reports(0):
+            self._orphan(ticket, report)
         for _ in range(self._threads):
             self._tasks.put(None)

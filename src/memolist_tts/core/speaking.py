@@ -7,6 +7,7 @@ flush, never for a call that overruns.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from memolist_tts.core import takes
+from memolist_tts.core import mp3, takes
 from memolist_tts.core.crew import Crew
 from memolist_tts.core.errors import (
     MemolistError,
@@ -130,7 +131,9 @@ class Session:
         self._storage = storage
         self._pace_book = pace
         self._terms = terms
-        self._crew: Crew[_Ticket, Answer | Ending | None] = Crew(terms.in_flight + JUDGES)
+        self._crew: Crew[_Ticket, Answer | Ending | None] = Crew(
+            terms.in_flight + JUDGES, self._keep_orphan
+        )
         self._calling = 0
         self._ready = deque(work for work in works if not work.look_first)
         self._to_look = deque(work for work in works if work.look_first)
@@ -174,6 +177,12 @@ class Session:
         self._give_slots_back()
         self._release_held()
         yield self._take_ended()
+
+    def _keep_orphan(self, ticket: _Ticket, report: Answer | Ending | Exception | None) -> None:
+        """A call that overran the run is paid for: what it brought is stored for the next one."""
+        if isinstance(report, Answer) and report.is_whole:
+            with contextlib.suppress(StorageError, mp3.BrokenMp3):
+                takes.conclude(ticket.work, self._storage)
 
     def _goes_on(self) -> bool:
         if self._under_way:
