@@ -1,0 +1,120 @@
+"""The plans of the statements that run for every job: by index, however large the tables are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from local.schema import Shape
+from memolist_tts.core.model import Language
+from memolist_tts.postgres import clips, jobs
+from memolist_tts.postgres.connection import Database, Transaction
+from memolist_tts.postgres.schema import inspect
+
+LANGUAGES = (
+    Language(code="en", text_column="textEn", url_column="audioEnUrl"),
+    Language(code="fr", text_column="textFr", url_column="audioFrUrl"),
+)
+ROWS = 20_000
+TOKEN = "6f1c1b5e-6a51-4d0e-9a39-1a1f0d7b8c11"
+JOB = "6f1c1b5e-6a51-4d0e-9a39-000000000007"
+FILL = f"""
+INSERT INTO "TtsJob" (id, "listId", status)
+SELECT CAST(CAST(x AS text) AS __ID__), CAST(CAST(x AS text) AS __ID__), 'completed'
+FROM (SELECT '6f1c1b5e-6a51-4d0e-9a39-' || lpad(n::text, 12, '0') AS x
+      FROM generate_series(1, {ROWS}) n) s;
+INSERT INTO tts.job (job_id, lease_token, lease_until)
+SELECT id::text, CAST('{TOKEN}' AS uuid), now() FROM "TtsJob";
+INSERT INTO tts.utterance (job_id, card_id, language, state, spoken_text)
+SELECT job_id, 'card', language, 'spoken', '' FROM tts.job, (VALUES ('en'), ('fr')) l (language);
+INSERT INTO tts.clip (key, take, object_name, provider, model, voice, language, spoken_text,
+                      characters, stored_at)
+SELECT 'v1-' || job_id, 0, '', '', '', '', '', '', 0, now() FROM tts.job;
+ANALYZE;
+"""
+PARAMETERS: dict[str, object] = {
+    "id": JOB, "lease": TOKEN, "lease_s": 1.0, "max_attempts": 3, "renew_s": 0.0, "total": 1,
+    "progress": True, "attempts": 0, "done": 1, "failed": 0, "status": "completed",
+    "given_back": True, "delay_s": 0.0, "stop_code": None, "stop": None, "error_code": None,
+    "error": None, "keys": [f"v1-{JOB}"], "force": True, "takes": [0], "sizes": [1],
+    "durations": [1], "costs": ["0"], "request_ids": ["x"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["text", "uuid"])
+def filled(
+    request: pytest.FixtureRequest, databases: object, postgres: object
+) -> Iterator[tuple[Database, jobs.Jobs]]:
+    shape = Shape(id_type=request.param, status_type="text", job_columns=(), has_position=False)
+    name = databases.create(shape, is_migrated=True)  # type: ignore[attr-defined]
+    database = Database(postgres.url(name))  # type: ignore[attr-defined]
+    database.transaction(lambda tx: tx.script(FILL.replace("__ID__", request.param)))
+    yield database, jobs.Jobs(database, inspect(database, LANGUAGES), max_attempts=3)
+    database.close()
+    postgres.drop(name)  # type: ignore[attr-defined]
+
+
+def plan(filled: tuple[Database, jobs.Jobs], template: str) -> str:
+    database, all_jobs = filled
+    settled = {"status": "completed", "settled": ""}
+
+    def explain(tx: Transaction) -> str:
+        sql = all_jobs._sql(template, **settled)
+        return "\n".join(row["QUERY PLAN"] for row in tx.rows("EXPLAIN " + sql, **PARAMETERS))
+
+    # A row a reason: there is nothing to look up in it.
+    return database.transaction(explain).replace("Seq Scan on pause", "pause")
+
+
+@pytest.mark.parametrize(
+    "statement", ["CLAIM", "EXISTS", "ENDED", "HOLD", "COUNT", "SHOW_COUNTS", "SETTLE", "ABANDON",
+                  "FIGURES", "FIRST_FAILURES", "STORE_CLIPS"]
+)  # fmt: skip
+def test_a_statement_over_one_job_reads_no_whole_table(
+    filled: tuple[Database, jobs.Jobs], statement: str
+) -> None:
+    assert "Seq Scan" not in plan(filled, getattr(jobs, statement))
+
+
+@pytest.mark.parametrize("statement", ["STORED", "NEXT_TAKES"])
+def test_clips_are_found_by_their_keys(
+    filled: tuple[Database, jobs.Jobs], statement: str
+) -> None:
+    assert "Seq Scan" not in plan(filled, getattr(clips, statement))
+
+
+def test_a_plan_that_reads_a_whole_table_would_be_seen(
+    filled: tuple[Database, jobs.Jobs],
+) -> None:
+    everything = "SELECT * FROM tts.utterance WHERE spoken_text = cast(:id AS text)"
+
+    assert "Seq Scan" in plan(filled, everything)
+
+
+def test_migrating_again_changes_nothing_and_the_apis_tables_stay_as_they_were(
+    new_database: Callable[..., str],
+) -> None:
+    from memolist_tts.postgres.schema import migrate
+
+    catalogue = """
+    SELECT table_schema, table_name, column_name, data_type, is_nullable, column_default
+    FROM information_schema.columns WHERE table_schema IN ('public', 'tts') ORDER BY 1, 2, 3
+    """
+    url = new_database(is_migrated=False)
+    database = Database(url)
+
+    def columns() -> list[dict[str, object]]:
+        return database.transaction(lambda tx: tx.rows(catalogue))
+
+    before = columns()
+    migrate(url)
+    once = columns()
+    migrate(url)
+
+    assert columns() == once
+    assert [row for row in once if row["table_schema"] == "public"] == before
+    assert {row["table_name"] for row in once if row["table_schema"] == "tts"} == {
+        "job", "clip", "utterance", "pace", "pause", "progress", "failure",
+    }  # fmt: skip
+    database.close()
