@@ -54,7 +54,7 @@ def test_status_of_an_empty_database_has_no_figures(database: str) -> None:
     assert plain(shown.stdout) == [
         "Jobs 0 pending, 0 processing, 0 completed, 0 failed",
         "Oldest pending none",
-        "Average time of a completed job none",
+        "Average time from insert to completed none",
         "Failure rate no job has ended",
     ]
 
@@ -71,7 +71,7 @@ def test_status_shows_the_figures_of_all_jobs(database: str, api: Api) -> None:
 
     assert shown[0] == "Jobs 1 pending, 1 processing, 3 completed, 1 failed"
     assert re.fullmatch(r"Oldest pending \d+\.\d s", shown[1])
-    assert shown[2:] == ["Average time of a completed job 20.0 s", "Failure rate 25.0 %"]
+    assert shown[2:] == ["Average time from insert to completed 20.0 s", "Failure rate 25.0 %"]
 
 
 def test_status_of_a_job_lists_what_failed_and_why(
@@ -145,3 +145,29 @@ def test_all_that_the_database_lacks_is_listed_at_once(new_database: Callable[..
             "  - tts.job, tts.clip, tts.utterance, tts.pace, tts.pause, tts.progress, tts.failure: "
             "run `memolist-tts migrate`",
         ]
+
+
+def test_a_pause_is_shown_with_its_reason_until_it_is_resumed(database: str) -> None:
+    run("pause", "lunch", DATABASE_URL=database)
+
+    shown = run("status", DATABASE_URL=database)
+    resumed = run("resume", DATABASE_URL=database)
+
+    assert "Paused until `resume`: operator: lunch" in plain(shown.stdout)
+    assert plain(resumed.stdout) == ["resumed: 1 pauses lifted, 0 resting jobs may go on"]
+    assert "Paused" not in run("status", DATABASE_URL=database).stdout
+
+
+def test_resume_takes_up_the_jobs_that_stopped_for_a_refused_key(
+    database: str, tmp_path: Path
+) -> None:
+    with SpeechServer(api_key="sk-right") as speech, Api(database) as api:
+        job_id = api.add_job(api.add_list([("apple", "pomme")]))
+        speak(database, speech, tmp_path, job_id)
+        waits = api.rows("SELECT stop_code, not_before > now() AS rests FROM tts.job")[0]
+
+        resumed = run("resume", DATABASE_URL=database)
+
+        assert waits == {"stop_code": "key_refused", "rests": True}
+        assert "1 pauses lifted, 1 resting jobs" in resumed.stdout
+        assert not api.rows("SELECT 1 AS x FROM tts.job WHERE not_before > clock_timestamp()")

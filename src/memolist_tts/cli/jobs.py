@@ -35,9 +35,12 @@ def status(job: Annotated[str | None, typer.Argument(metavar="JOB")] = None) -> 
     worker = Worker(Settings.load(Needs.DATABASE))
     if job is None:
         _show_figures(worker.operator.figures())
+        _show_pauses(worker.operator.pauses())
         return
     state, progress, failures = worker.operator.status(job)
     console.print(f"{job}: {state}")
+    if state == "pending":
+        _show_pauses(worker.operator.pauses())
     if progress is not None:
         _show_progress(progress)
     if failures:
@@ -73,9 +76,9 @@ def pause(
 
 
 def resume() -> None:
-    """Lift every pause, the worker's own for money or key included."""
-    Worker(Settings.load(Needs.DATABASE)).operator.resume()
-    console.print("resumed")
+    """Lift every pause, and take up the jobs that rest: quota, key or storage are well again."""
+    pauses, jobs = Worker(Settings.load(Needs.DATABASE)).operator.resume()
+    console.print(f"resumed: {pauses} pauses lifted, {jobs} resting jobs may go on")
 
 
 def _show_figures(figures: dict[str, Any]) -> None:
@@ -87,9 +90,15 @@ def _show_figures(figures: dict[str, Any]) -> None:
     )
     table.add_row("Jobs", states)
     table.add_row("Oldest pending", _seconds(figures["oldest_pending_s"]))
-    table.add_row("Average time of a completed job", _seconds(figures["average_s"]))
+    table.add_row("Average time from insert to completed", _seconds(figures["average_s"]))
     table.add_row("Failure rate", rate)
     console.print(table)
+
+
+def _show_pauses(pauses: list[dict[str, Any]]) -> None:
+    for each in pauses:
+        until = f"until {each['until']:%H:%M} UTC" if each["until"] else "until `resume`"
+        console.print(f"Paused {until}: {each['code']}: {each['message']}")
 
 
 def _seconds(value: float | None) -> str:

@@ -43,7 +43,8 @@ WITH lease AS (
   ON CONFLICT (job_id) DO UPDATE
   SET lease_token = excluded.lease_token, lease_until = excluded.lease_until,
       attempts = t.attempts + 1, started_at = coalesce(t.started_at, excluded.started_at),
-      finished_at = NULL, error_code = NULL, error = NULL, updated_at = clock_timestamp()
+      finished_at = NULL, error_code = NULL, error = NULL, stop_code = NULL, stop = NULL,
+      updated_at = clock_timestamp()
   WHERE (t.lease_until IS NULL OR t.lease_until <= clock_timestamp()
          OR t.lease_token = excluded.lease_token)
     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())

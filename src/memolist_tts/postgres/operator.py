@@ -78,7 +78,7 @@ WITH forgotten AS (
     AND j.status::text IN ('failed', 'pending')
 ), afresh AS (
   UPDATE tts.job t
-  SET attempts = 0, not_before = NULL, woken_at = clock_timestamp(), failed = 0,
+  SET attempts = 0, not_before = NULL, woken_at = NULL, failed = 0,
       stop_code = NULL, stop = NULL, error_code = NULL, error = NULL, finished_at = NULL
   FROM {jobs} j
   WHERE t.job_id = :id AND j.id::text = :id AND j.status::text IN ('failed', 'pending')
@@ -89,7 +89,26 @@ RETURNING j.id::text AS id, {user} AS user_id
 """
 
 # What the worker itself paused, for money or key, may be tried again.
-RESUME = "DELETE FROM tts.pause WHERE code <> 'operator' OR cast(:all AS boolean)"
+UNPAUSE = "DELETE FROM tts.pause WHERE code <> 'operator'"
+
+# Every pause lifted, and the jobs that rest for a reason of the provider's or the store's wait no
+# longer.
+RESUME = """
+WITH lifted AS (
+  DELETE FROM tts.pause RETURNING code
+), freed AS (
+  UPDATE tts.job SET not_before = clock_timestamp()
+  WHERE not_before > clock_timestamp() AND finished_at IS NULL
+  RETURNING job_id
+)
+SELECT (SELECT count(*) FROM lifted) AS pauses, (SELECT count(*) FROM freed) AS jobs
+"""
+
+# Why no job is claimed.
+PAUSES = """
+SELECT code, message, paused_at, nullif(until, 'infinity') AS until
+FROM tts.pause WHERE until > clock_timestamp() ORDER BY paused_at
+"""
 PAUSE = """
 INSERT INTO tts.pause (code, message, until) VALUES ('operator', :message, 'infinity')
 ON CONFLICT (code) DO UPDATE SET message = excluded.message, until = excluded.until
@@ -183,7 +202,7 @@ class Operator:
 
     def retry(self, job_id: str) -> bool:
         """Make a failed or resting job claimable at once. False: it's in another state."""
-        self._rows(RESUME, all=False)
+        self._rows(UNPAUSE)
         return bool(self._rows(RETRY, id=job_id))
 
     def cancel(self, job_id: str) -> bool:
@@ -194,6 +213,11 @@ class Operator:
         """Let no job be claimed until `resume`."""
         self._rows(PAUSE, message=message)
 
-    def resume(self) -> None:
-        """Lift every pause."""
-        self._rows(RESUME, all=True)
+    def resume(self) -> tuple[int, int]:
+        """Lift every pause and let resting jobs go; how many of each there were."""
+        row = self._rows(RESUME)[0]
+        return row["pauses"], row["jobs"]
+
+    def pauses(self) -> list[Row]:
+        """Why no job is claimed; nothing when they are."""
+        return self._rows(PAUSES)
