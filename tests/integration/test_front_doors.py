@@ -1,0 +1,266 @@
+"""Lambda's two handlers over real servers: the files of events/ in; rows, messages, metrics out."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import Queue
+
+from local.api import Api, audio_urls
+from local.speech import SpeechServer
+from memolist_tts import telemetry
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
+
+
+@dataclass
+class Context:
+    """What a handler reads of Lambda's context."""
+
+    left_ms: int = 60_000
+    function_name: str = "memolist-synthesize"
+    memory_limit_in_mb: str = "1024"
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-3:123456789012:function:memolist"
+    aws_request_id: str = "request-1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.left_ms
+
+
+@dataclass
+class Doors:
+    """The two functions of one deployment."""
+
+    api: Api
+    speech: SpeechServer
+    queue: Queue
+    capsys: pytest.CaptureFixture[str]
+    modules: dict[str, ModuleType] = field(default_factory=dict)
+
+    def call(self, name: str, event: dict[str, Any], **context: Any) -> Any:
+        if name not in self.modules:
+            module = importlib.import_module(f"memolist_tts.lambdas.{name}")
+            # Settings are read at import, as in a cold start.
+            self.modules[name] = importlib.reload(module)
+        return self.modules[name].handler(event, Context(**context))
+
+    def synthesize(self, event: str, **context: Any) -> list[str]:
+        """Ids of the messages that are reported failed."""
+        answer = self.call("synthesize", json.loads((EVENTS / event).read_text()), **context)
+        return [failed["itemIdentifier"] for failed in answer["batchItemFailures"]]
+
+    def sweep(self) -> dict[str, int]:
+        answer: dict[str, int] = self.call(
+            "sweep", json.loads((EVENTS / "schedule.json").read_text())
+        )
+        return answer
+
+    def job(self, job_id: str, **columns: object) -> str:
+        list_id = self.api.add_list([("apple", "pomme")])
+        self.api.add_job(list_id, id=job_id, **columns)
+        return list_id
+
+    def emitted(self) -> dict[str, list[float]]:
+        """The metrics written so far, by name."""
+        found: dict[str, list[float]] = {}
+        for line in self.capsys.readouterr().out.splitlines():
+            blob = json.loads(line) if line.startswith("{") else {}
+            for directive in blob.get("_aws", {}).get("CloudWatchMetrics", ()):
+                for metric in directive["Metrics"]:
+                    value = blob[metric["Name"]]
+                    found.setdefault(metric["Name"], []).extend(
+                        value if isinstance(value, list) else [value]
+                    )
+        return found
+
+
+@pytest.fixture
+def doors(
+    database: str,
+    speech_server: SpeechServer,
+    sqs: Queue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Doors]:
+    variables = {
+        "DATABASE_URL": database,
+        "OPENAI_BASE_URL": speech_server.base_url,
+        "STORAGE_TYPE": "local",
+        "LOCAL_STORAGE_PATH": str(tmp_path),
+        "QUEUE_URL": sqs.url,
+        "AWS_ENDPOINT_URL": sqs.endpoint_url,
+        "POWERTOOLS_SERVICE_NAME": "memolist-test",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with Api(database) as api:
+        found = Doors(api, speech_server, sqs, capsys)
+        yield found
+    for module in found.modules.values():
+        module.worker.database.close()
+
+
+def job_id(number: int) -> str:
+    return f"0b6f2a5e-7c1d-4e7e-9a53-{number:012}"
+
+
+@pytest.mark.parametrize(
+    ("event", "number"), [("object.json", 1), ("string.json", 2), ("bare-id.json", 3)]
+)
+def test_each_form_of_a_message_has_its_job_spoken(doors: Doors, event: str, number: int) -> None:
+    list_id = doors.job(job_id(number))
+
+    assert doors.synthesize(event) == []
+
+    assert doors.api.job(job_id(number))["status"] == "completed"
+    assert all(url for card in doors.api.cards(list_id) for url in audio_urls(card))
+
+
+def test_a_bad_message_fails_alone_and_its_neighbours_are_spoken(doors: Doors) -> None:
+    doors.job(job_id(4))
+    doors.job(job_id(5))
+
+    failed = doors.synthesize("batch.json")
+
+    assert failed == ["6d1f0c3a-51b2-4c77-8f10-000000000005"]
+    assert {doors.api.job(job_id(n))["status"] for n in (4, 5)} == {"completed"}
+
+
+def test_a_message_delivered_twice_is_charged_once(doors: Doors) -> None:
+    doors.job(job_id(6))
+
+    assert doors.synthesize("duplicate.json") == []
+
+    assert len(doors.speech.charges) == 2
+
+
+@pytest.mark.parametrize("event", ["malformed.json", "empty.json", "unknown-id.json"])
+def test_a_message_without_a_job_is_reported_failed(doors: Doors, event: str) -> None:
+    records = json.loads((EVENTS / event).read_text())["Records"]
+
+    assert doors.synthesize(event) == [record["messageId"] for record in records]
+
+
+def test_a_message_whose_row_is_not_there_yet_comes_back_before_its_visibility_ends(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors.queue.client.send_message(QueueUrl=doors.queue.url, MessageBody=job_id(9))
+    received = doors.queue.client.receive_message(QueueUrl=doors.queue.url, VisibilityTimeout=1800)
+    record = json.loads((EVENTS / "bare-id.json").read_text())["Records"][0]
+    record |= {
+        "body": job_id(9), "receiptHandle": received["Messages"][0]["ReceiptHandle"],
+    }  # fmt: skip
+    doors.call("sweep", {})  # imports the package
+    module = importlib.import_module("memolist_tts.lambdas.synthesize")
+    doors.modules["synthesize"] = importlib.reload(module)
+    monkeypatch.setattr(module, "COMES_BACK_S", 0)
+
+    answer = doors.call("synthesize", {"Records": [record]})
+
+    assert len(answer["batchItemFailures"]) == 1
+    assert doors.queue.bodies() == [job_id(9)]
+
+
+def test_a_run_out_of_time_puts_its_job_back_on_the_queue_and_the_next_ends_it(
+    doors: Doors,
+) -> None:
+    doors.job(job_id(1), userId="user-1")
+
+    assert doors.synthesize("object.json", left_ms=5_500) == []
+
+    assert doors.api.job(job_id(1))["status"] == "pending"
+    assert doors.queue.bodies() == [json.dumps({"jobId": job_id(1)})]
+    assert doors.synthesize("object.json") == []
+    assert doors.api.job(job_id(1))["status"] == "completed"
+
+
+def test_what_a_job_did_is_measured_under_the_catalogues_names(doors: Doors) -> None:
+    doors.job(job_id(1))
+
+    doors.synthesize("object.json")
+
+    emitted = doors.emitted()
+    assert emitted["JobsCompleted"] == [1]
+    assert emitted["UtterancesSpoken"] == [2]
+    assert emitted["CharactersSpoken"] == [len("apple") + len("pomme")]
+    assert set(emitted) <= set(telemetry.METRICS)
+
+
+def test_a_sweep_wakes_a_pending_job_once(doors: Doors) -> None:
+    doors.job(job_id(1))
+
+    assert [doors.sweep()["woken"], doors.sweep()["woken"]] == [1, 0]
+
+    assert doors.queue.bodies() == [json.dumps({"jobId": job_id(1)})]
+    assert doors.emitted()["PendingJobs"] == [1, 1]
+
+
+LEASED = """
+INSERT INTO tts.job (job_id, lease_token, lease_until, attempts, woken_at)
+VALUES (:id, gen_random_uuid(), now() + cast(:lease AS interval), :attempts,
+        now() - interval '1 hour')
+"""
+
+
+@pytest.mark.parametrize(
+    ("lease", "woken", "status"), [("-1 second", 1, "processing"), ("1 hour", 0, "processing")]
+)
+def test_a_sweep_wakes_a_job_only_once_its_worker_is_dead(
+    doors: Doors, lease: str, woken: int, status: str
+) -> None:
+    doors.job(job_id(1), status="processing")
+    doors.api.rows(LEASED, id=job_id(1), lease=lease, attempts=1)
+
+    assert doors.sweep()["woken"] == woken
+
+    assert doors.api.job(job_id(1))["status"] == status
+    if woken:
+        assert doors.synthesize("object.json") == []
+        assert doors.api.job(job_id(1))["status"] == "completed"
+
+
+@pytest.mark.parametrize("door", ["sweep", "synthesize"])
+def test_a_job_whose_attempts_are_used_up_fails_with_the_reason(doors: Doors, door: str) -> None:
+    doors.job(job_id(1), status="processing")
+    doors.api.rows(LEASED, id=job_id(1), lease="-1 second", attempts=3)
+
+    if door == "sweep":
+        assert doors.sweep()["failed"] == 1
+    else:
+        assert doors.synthesize("object.json") == []
+
+    job = doors.api.job(job_id(1))
+    assert job["status"] == "failed"
+    assert "died 3 times" in job["errorMessage"]
+    assert doors.speech.charges == []
+
+
+RESTING = "INSERT INTO tts.job (job_id, woken_at, not_before) VALUES (:id, now(), {})"
+
+
+@pytest.mark.parametrize(
+    ("not_before", "woken"),
+    [("now() + interval '1 hour'", 0), ("now() + interval '1 microsecond'", 1)],
+)
+def test_a_sweep_lets_a_job_rest_until_its_time(doors: Doors, not_before: str, woken: int) -> None:
+    doors.job(job_id(1))
+    doors.api.rows(RESTING.format(not_before), id=job_id(1))
+
+    assert doors.sweep()["woken"] == woken
+
+
+def test_nothing_is_woken_while_all_is_paused(doors: Doors) -> None:
+    doors.job(job_id(1))
+    doors.api.rows("INSERT INTO tts.pause VALUES ('operator', 'lunch', 'infinity')")
+
+    assert doors.sweep()["woken"] == 0
+
+    assert doors.emitted()["Paused"] == [1]
