@@ -44,7 +44,6 @@ CREATE TABLE IF NOT EXISTS tts.clip (
     spoken_text  text NOT NULL,
     speaker      uuid,
     speaker_job  text,
-    held_until   timestamptz,
     stored_at    timestamptz,
     size_bytes   integer,
     duration_ms  integer,
@@ -54,7 +53,6 @@ CREATE TABLE IF NOT EXISTS tts.clip (
     PRIMARY KEY (key, take)
 );
 COMMENT ON TABLE tts.clip IS 'Stored audio by content (stored_at set), or a reservation to speak it';
-COMMENT ON COLUMN tts.clip.held_until IS 'A call for it was abandoned and may still bring it to the store';
 COMMENT ON COLUMN tts.clip.speaker IS 'The lease that speaks it; the reservation lives as long as that lease';
 
 CREATE TABLE IF NOT EXISTS tts.utterance (

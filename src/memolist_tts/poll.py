@@ -47,6 +47,10 @@ def _round(
             )
         except NoSuchJob:
             continue
+        except Exception as error:
+            # Whatever is wrong with one job, the others go on; its lease runs out.
+            tell(error)
+            continue
         if not isinstance(report.outcome, Idle):
             tell(report)
             did_any = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from enum import Flag, auto
 from pathlib import Path
@@ -77,16 +78,22 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _bucket(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+        raise ValueError("must be a bucket's plain name, without s3:// and without a folder")
+    return value
+
+
 def _public_url(value: str) -> str:
-    if "://" not in value:
-        raise ValueError("must be a URL, such as https://cdn.example.com/audio")
+    if "://" not in value or "?" in value or "#" in value:
+        raise ValueError("must be a URL without ? and #, such as https://cdn.example.com/audio")
     return value.rstrip("/")
 
 
 class Settings(BaseModel):
     """The old worker's variables keep their names and defaults; the fields are the variables."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     DATABASE_URL: SecretStr | None = None
     DATABASE_URL_SECRET_ARN: str | None = None
@@ -96,7 +103,7 @@ class Settings(BaseModel):
 
     STORAGE_TYPE: Annotated[Literal["local", "s3"], BeforeValidator(str.lower)] = "local"
     LOCAL_STORAGE_PATH: Path = Path("audio")
-    AWS_S3_BUCKET: str | None = None
+    AWS_S3_BUCKET: Annotated[str, AfterValidator(_bucket)] | None = None
     PUBLIC_BASE_URL: Annotated[str, AfterValidator(_public_url)] | None = None
     QUEUE_URL: Annotated[str, AfterValidator(_http_url)] | None = None
     EVENT_BUS_NAME: str | None = None
@@ -154,6 +161,8 @@ class Settings(BaseModel):
             faults.append("OPENAI_API_KEY is not set: the key of the OpenAI project, sk-…")
         if Needs.STORAGE in needs and self.STORAGE_TYPE == "s3" and not self.AWS_S3_BUCKET:
             faults.append("AWS_S3_BUCKET is not set, and STORAGE_TYPE is s3: the bucket's name")
+        if self.TTS_PROVIDER == "realtime" and not 0.25 <= float(self.TTS_SPEED) <= 1.5:
+            faults.append("TTS_SPEED must be 0.25 to 1.5 for TTS_PROVIDER=realtime")
         if Needs.QUEUE in needs and not self.QUEUE_URL:
             faults.append("QUEUE_URL is not set: the URL of the SQS queue (the stack's output)")
         return faults

@@ -575,3 +575,80 @@ def test_a_paused_worker_claims_nothing_until_it_is_resumed(
     command("resume")
 
     assert place.run(job_id).outcome == Completed()
+
+
+def test_an_empty_url_is_no_audio_and_is_filled(place: Place) -> None:
+    list_id, job_id = place.job_over(WORDS)
+    place.api.rows("""UPDATE "Card" SET "audioEnUrl" = ''""")
+
+    assert place.run(job_id).outcome == Completed()
+
+    assert all(url for card in place.api.cards(list_id) for url in audio_urls(card))
+
+
+def test_texts_that_sql_or_json_could_misread_are_spoken_as_they_are(place: Place) -> None:
+    texts = [("null", "Null"), ('say "hello"', "l'été {a, b}"), ("back\\slash", "NULL")]
+    _, job_id = place.job_over(texts)
+
+    assert place.run(job_id).outcome == Completed()
+
+    assert set(place.ends(job_id)) == {text for pair in texts for text in pair}
+
+
+@pytest.mark.parametrize("options", ['"x"', "[1]", '{"speed": "fast"}'])
+def test_bad_options_fail_their_job_with_the_field_named(place: Place, options: str) -> None:
+    _, job_id = place.job_over(WORDS, options=options)
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, Failed)
+    assert report.outcome.code == "bad_options"
+    assert "options" in place.api.job(job_id)["errorMessage"]
+    assert place.speech.charges == []
+
+
+def test_an_error_is_cut_to_what_the_apis_column_takes(place: Place) -> None:
+    place.api.rows("""ALTER TABLE "TtsJob" ALTER "errorMessage" TYPE varchar(40)""")
+    _, job_id = place.job_over(WORDS)
+
+    place.run(job_id, MAX_PHRASES_PER_JOB="1")
+
+    job = place.api.job(job_id)
+    assert (job["status"], len(job["errorMessage"])) == ("failed", 40)
+
+
+def test_a_provider_that_falls_over_midway_hands_the_rest_back(place: Place) -> None:
+    texts = [(f"This is phrase {n}.", f"Voici la phrase {n}.") for n in "abcdefghij"]
+    _, job_id = place.job_over(texts)
+    place.speech.add_fault("server_error", match="^(?!This is phrase [ab])")
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "provider_down"
+    assert place.api.job(job_id)["status"] == "pending"
+    assert place.ours(job_id)["attempts"] == 0
+
+
+def test_a_wrong_model_of_the_deployment_is_no_fault_of_a_job_with_a_voice(place: Place) -> None:
+    _, job_id = place.job_over(WORDS, options='{"voice": "nova"}')
+
+    report = place.run(job_id, TTS_MODEL="gpt-gone")
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "misconfigured"
+    assert place.api.job(job_id)["status"] == "pending"
+
+
+def test_nothing_is_paid_for_where_it_cant_be_kept(
+    place: Place, s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
+    _, job_id = place.job_over(WORDS)
+
+    report = place.run(job_id, STORAGE_TYPE="s3", AWS_S3_BUCKET="no-such-bucket-here")
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "storage_down"
+    assert "AWS_S3_BUCKET" in report.outcome.stop.message
+    assert place.speech.charges == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from memolist_tts.core.model import Json, Options
@@ -10,26 +12,26 @@ from memolist_tts.core.options import BadOptions, parse
 
 @pytest.mark.parametrize("raw", [None, {}, {"voice": None, "speed": None, "force": None}])
 def test_a_job_that_asks_nothing_leaves_all_to_the_deployment(raw: Json) -> None:
-    assert parse(raw) == Options()
+    assert parse(json.dumps(raw)) == Options()
 
 
 def test_a_job_may_ask_for_a_voice_a_model_a_speed_and_a_new_take() -> None:
     raw: Json = {"voice": " nova ", "model": "tts-1-hd", "speed": 2, "force": True}
 
-    assert parse(raw) == Options(voice="nova", model="tts-1-hd", speed=2.0, force=True)
+    assert parse(json.dumps(raw)) == Options(voice="nova", model="tts-1-hd", speed=2.0, force=True)
 
 
 def test_a_job_may_ask_for_a_voice_per_language() -> None:
-    assert parse({"voice": {"EN": "nova", "fr": None}}).voice == {"en": "nova"}
+    assert parse('{"voice": {"EN": "nova", "fr": null}}').voice == {"en": "nova"}
 
 
 def test_fields_of_a_newer_api_are_left_alone() -> None:
-    assert parse({"colour": "red"}) == Options()
+    assert parse('{"colour": "red"}') == Options()
 
 
 @pytest.mark.parametrize("speed", [0.25, 4])
 def test_the_slowest_and_the_fastest_speed_are_taken(speed: float) -> None:
-    assert parse({"speed": speed}).speed == speed
+    assert parse(json.dumps({"speed": speed})).speed == speed
 
 
 @pytest.mark.parametrize(
@@ -52,13 +54,24 @@ def test_the_slowest_and_the_fastest_speed_are_taken(speed: float) -> None:
 )
 def test_options_that_can_not_be_followed_are_refused_by_name(raw: Json, field: str) -> None:
     with pytest.raises(BadOptions) as caught:
-        parse(raw)
+        parse(json.dumps(raw))
 
     assert str(caught.value).startswith(f"{field} must be ")
 
 
 def test_a_refusal_repeats_no_more_than_a_line_of_what_was_given() -> None:
     with pytest.raises(BadOptions) as caught:
-        parse({"model": ["x" * 10_000]})
+        parse(json.dumps({"model": ["x" * 10_000]}))
 
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["", "  ", None, "null"])
+def test_blank_options_are_none(text: str | None) -> None:
+    assert parse(text) == Options()
+
+
+@pytest.mark.parametrize("text", ["{voice: x}", "nova", '{"voice": ', '"nova"'])
+def test_options_that_are_no_json_object_are_refused(text: str) -> None:
+    with pytest.raises(BadOptions, match="options must be"):
+        parse(text)

@@ -12,7 +12,7 @@ from memolist_tts.assemble import Worker
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.settings import Needs, Settings
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a TtsJob row.")]
 
 

@@ -14,7 +14,7 @@ from memolist_tts.poll import poll as run_poll
 from memolist_tts.postgres.schema import migrate as run_migrations
 from memolist_tts.settings import Needs, Settings
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,8 @@ def poll() -> None:
     worker = assemble.Worker(settings)
     halt = halt_on_signals()
     logger = Logger(service="memolist-tts")
-    _ = worker.api  # stops here when a table or column is missing
+    # Stops here, before any work: tables, folder or bucket, address and key.
+    _ = worker.api, worker.storage, worker.wake, worker.speaker()
     address = worker.database.address
     where = (
         f"s3://{settings.AWS_S3_BUCKET}"
@@ -55,7 +56,7 @@ def poll() -> None:
         if isinstance(what, Report):
             log_report(logger, what)
         else:
-            logger.error("database_lost", problem=str(what))
+            logger.error("job_broke", problem=f"{type(what).__name__}: {what}")
 
     run_poll(worker, halt, tell)
     console.print("Stopped; what was left is handed back.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
-from memolist_tts.core.errors import LeaseLost, WakeError
+from memolist_tts.core.errors import LeaseLost, StorageError, WakeError
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -34,7 +34,7 @@ from memolist_tts.core.model import (
 from memolist_tts.core.options import BadOptions
 from memolist_tts.core.plan import Plan, Script
 from memolist_tts.core.ports import Clips, Jobs, PaceBook, Speaker, Storage, Wake
-from memolist_tts.core.speaking import Given, Session, Spoken, Terms, clip_of
+from memolist_tts.core.speaking import Given, Session, Spoken, Terms, clip_of, storage_down
 from memolist_tts.core.takes import Work
 
 SETTLE_S = 2.0
@@ -114,7 +114,7 @@ def run_chunk(
         ports.jobs.abandon(job, begun=list(run.started))
         return _report(run, Lost(), ports.clock() - began)
     # Row, then message: dying in between costs one sweep, never work.
-    woken = _wake_rest(job, outcome, ports.wake)
+    woken = _wake_rest(job, outcome, ports)
     return _report(run, outcome, ports.clock() - began, wake_failed=not woken)
 
 
@@ -150,9 +150,20 @@ def _speak_round(
     reserved = ports.clips.reserve(run.job, list(left.lines.values()), force=run.options.force)
     _write(run, _reused(left, reserved, ports.storage), [], ports, rules)
     if reserved.mine:
+        if (stop := _storage_fault(ports.storage)) is not None:
+            return stop
         return _speak_mine(run, left, reserved, deadline, ports, rules, halt)
     if len(reserved.stored) < len(left.lines):
         return _await_others(deadline, ports, rules, halt)
+    return None
+
+
+def _storage_fault(storage: Storage) -> Stop | None:
+    """Clips are paid for only where they can be kept."""
+    try:
+        storage.prove()
+    except StorageError as error:
+        return storage_down(error)
     return None
 
 
@@ -191,7 +202,7 @@ def _speak_mine(
         flush_s=rules.flush_s,
         clock=ports.clock,
         halt=halt,
-        has_spoken=run.job.spoken_before + run.counted["spoken"] > 0,
+        has_spoken=run.job.spoken_before + run.counted["spoken"] + len(reserved.stored) > 0,
     )
     session = Session(works, ports.speaker, ports.storage, ports.pace, terms)
     try:
@@ -331,23 +342,24 @@ def _verdict(
 
 def _stopped(options: Options, stop: Stop) -> Failed | HandedBack:
     """A job whose own options can't be spoken fails alone; anything else is handed back."""
-    asked = {"voice": options.voice, "model": options.model}
-    named = ", ".join(f"options.{name} = {value}" for name, value in asked.items() if value)
-    if stop.code == "misconfigured" and named:
-        return Failed(code="bad_options", message=f"The provider refuses {named}: {stop.message}")
+    asked = {"voice": options.voice, "model": options.model}.get(stop.about or "")
+    if asked:
+        message = f"The provider refuses options.{stop.about} = {asked}: {stop.message}"
+        return Failed(code="bad_options", message=message)
     return HandedBack(stop=stop)
 
 
-def _wake_rest(job: Job, outcome: Outcome, wake: Wake | None) -> bool:
-    if wake is None or not isinstance(outcome, HandedBack):
+def _wake_rest(job: Job, outcome: Outcome, ports: Ports) -> bool:
+    if ports.wake is None or not isinstance(outcome, HandedBack):
         return True
     if outcome.stop.delay_s > LONGEST_QUEUE_DELAY_S or outcome.stop.rings:
         # The queue can't wait that long, or a person must act first; the sweep will wake it.
         return True
     try:
-        wake.send(job.id, group=job.group, delay_s=outcome.stop.delay_s)
+        ports.wake.send(job.id, group=job.group, delay_s=outcome.stop.delay_s)
     except WakeError:
         return False
+    ports.jobs.woken(job)
     return True
 
 

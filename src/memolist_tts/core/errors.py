@@ -135,3 +135,15 @@ class Misconfigured(StopRun):
     """Model, voice or endpoint don't exist (any more), or every text is refused alike."""
 
     code = "misconfigured"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        about: str | None = None,
+        request_id: str | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(message, request_id=request_id, limits=limits)
+        self.about = about
+        """`voice` or `model`, where the provider names it."""

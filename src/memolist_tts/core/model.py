@@ -82,7 +82,8 @@ class Job:
     """Claims without progress before this one; handing back restores it."""
     group: str
     """The user, or the job's own id where none is known: for fair queueing."""
-    raw_options: Json = None
+    raw_options: str | None = None
+    """The row's "options", as text."""
     spoken_before: int = 0
     """Utterances that earlier chunks of this job spoke: the provider does take its texts."""
 
@@ -149,6 +150,8 @@ class Line:
     requests: tuple[SpeechRequest, ...]
     """One, or a part each of a text too long to be read in one go."""
     spoken: str
+    pieces: tuple[str, ...]
+    """The text of each request."""
     voice: Voice
     provider: str
 
@@ -217,6 +220,8 @@ class Stop:
     """How long the job must rest before anyone claims it again."""
     rings: bool = False
     """Whether a person has to act (money, key, configuration)."""
+    about: str | None = None
+    """For a configuration fault: `voice` or `model`, where the provider names it."""
     pauses: bool = False
     """Whether no other job would fare better (money, key): all wait."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.model import Json, Options
 
@@ -10,11 +12,15 @@ class BadOptions(MemolistError):
     """A job's "options" can't be followed; the text names the field and the fix."""
 
 
-def parse(raw: Json) -> Options:
-    """The "options" of a job row (jsonb: voice, model, speed, force), None being none.
+def parse(text: str | None) -> Options:
+    """The "options" of a job row (JSON: voice, model, speed, force); blank is none.
 
     Unknown fields are left to the API. Raises `BadOptions`.
     """
+    try:
+        raw: Json = json.loads(text) if text and text.strip() else None
+    except ValueError:
+        raise BadOptions(f"options must be JSON, not {text!r:.80}") from None
     if raw is None:
         return Options()
     if not isinstance(raw, dict):

@@ -17,6 +17,8 @@ GROWTH = 1.05
 """A step, where no header tells the limit and slots ran short."""
 LOWEST_RATE_PER_S = 0.2
 HIGHEST_RATE_PER_S = 500.0
+LONGEST_REST_S = 900.0
+"""Of a Retry-After: whoever needs longer says so again, and a mistaken one ends."""
 LATENCY_WEIGHT = 0.2
 
 
@@ -116,6 +118,7 @@ def _dropped(pace: Pace, retry_after_s: float | None) -> Pace:
     if pace.blocked_s <= 0:
         rate = max(LOWEST_RATE_PER_S, rate / 2)
     wait_s = max(pace.blocked_s, 1 / rate if retry_after_s is None else retry_after_s)
+    wait_s = min(wait_s, LONGEST_REST_S)
     return replace(pace, rate_per_s=rate, tokens=min(0.0, pace.tokens), blocked_s=wait_s)
 
 

@@ -99,7 +99,8 @@ def _line(phrase: Phrase, script: Script) -> Line | Result:
         return Result(phrase=phrase, state=State.SKIPPED, code=spoken.code, message=spoken.reason)
     voice = script.voice(phrase.language)
     try:
-        requests = tuple(script.request(part, voice) for part in text.parts(spoken.text))
+        pieces = tuple(text.parts(spoken.text))
+        requests = tuple(script.request(piece, voice) for piece in pieces)
     except UtteranceRefused as error:
         return Result(
             phrase=phrase,
@@ -112,6 +113,7 @@ def _line(phrase: Phrase, script: Script) -> Line | Result:
         key=audio_key(requests),
         requests=requests,
         spoken=spoken.text,
+        pieces=pieces,
         voice=voice,
         provider=str(requests[0]["provider"]),
     )

@@ -59,6 +59,10 @@ class Storage(Protocol):
         """The object's bytes, or None if there surely is none (a 403 is a fault)."""
         ...
 
+    def prove(self) -> None:
+        """Make sure that clips can be kept, before one is paid for. Cheap to repeat."""
+        ...
+
     def url(self, name: str) -> str:
         """The public address a card carries. Pure."""
         ...
@@ -124,6 +128,10 @@ class Jobs(Protocol):
 
         Raises `LeaseLost`.
         """
+        ...
+
+    def woken(self, job: Job) -> None:
+        """Note that a handed back job's message is on the queue."""
         ...
 
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:

@@ -21,6 +21,7 @@ from memolist_tts.core.crew import Crew
 from memolist_tts.core.errors import (
     MemolistError,
     Misconfigured,
+    NetworkFault,
     StopRun,
     StorageError,
     Throttled,
@@ -38,7 +39,9 @@ BACK_OFF_S = 1.0
 ALIKE = 3
 """Texts refused alike without a success: that is no text's fault."""
 OUTAGE = 8
-"""Lines given up on without a success: that is the provider's outage, not the lines'."""
+"""Lines given up since a call was answered: that is the provider's outage, not the lines'."""
+CONTENT_CODES = ("content_policy_violation", "content_filter", "moderation_blocked")
+"""Refusals that are surely about the text."""
 LEASE_AHEAD_S = 0.5
 LOOK_AGAIN_S = 1.0
 OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
@@ -141,7 +144,8 @@ class Session:
         self._under_way: dict[ClipId, Work] = {}
         self.started: set[ClipId] = set()
         self._ended: list[Spoken] = []
-        self._held: list[tuple[UtteranceRefused | TryAgain, Spoken]] = []
+        self._refusals: list[Spoken] = []
+        self._failing: list[Spoken] = []
         self._refused: defaultdict[tuple[int, str | None], set[str]] = defaultdict(set)
         self._slots: deque[float] = deque()
         self._window = _Window()
@@ -386,14 +390,7 @@ class Session:
             case StopRun():
                 self._stop_for(error)
             case StorageError():
-                self._stop(
-                    Stop(
-                        code="storage_down",
-                        message=str(error),
-                        delay_s=OUTAGE_DELAY_S,
-                        rings=True,
-                    )
-                )
+                self._stop(storage_down(error))
             case _:
                 reason = str(error) if isinstance(error, MemolistError) else repr(error)
                 self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
@@ -417,40 +414,46 @@ class Session:
             work.ready_at = self._terms.clock() + pause_s
             self._resting.append(work)
             return
+        if isinstance(error, NetworkFault) and not error.maybe_billed:
+            # Nobody could be reached: that is no line's fault.
+            self._stop_for_outage(error)
+            return
         message = f"Failed {TRIES} times, last: {error}. Retry the job once the provider is well."
-        self._give_up(work, error, Given(code=error.code, message=message))
-        lines = [held for cause, held in self._held if isinstance(cause, TryAgain)]
-        if len(lines) >= OUTAGE:
-            self._held.clear()
-            self._stop(
-                Stop(code="provider_down", message=str(error), delay_s=OUTAGE_DELAY_S, rings=True)
-            )
+        # Held until another call is answered: only then it is this line's fault.
+        self._failing.append(_spoken(work, Given(code=error.code, message=message)))
+        if len(self._failing) >= OUTAGE:
+            self._failing.clear()
+            self._stop_for_outage(error)
+
+    def _stop_for_outage(self, error: TryAgain) -> None:
+        self._stop(
+            Stop(code="provider_down", message=str(error), delay_s=OUTAGE_DELAY_S, rings=True)
+        )
 
     def _refuse(self, work: Work, error: UtteranceRefused) -> None:
         self.figures.refused += 1
         self._window.limits = error.limits or self._window.limits
-        self._give_up(work, error, Given(code=error.code, message=str(error)))
+        spoken = _spoken(work, Given(code=error.code, message=str(error)))
+        if self._has_spoken:
+            self._ended.append(spoken)
+            return
+        # Nothing has been spoken yet: it may not be this text's fault at all.
+        self._refusals.append(spoken)
         alike = self._refused[error.signature]
         alike.add(work.line.spoken)
-        if len(alike) >= ALIKE and not self._has_spoken:
-            self._held.clear()
+        if len(alike) >= ALIKE and error.signature[1] not in CONTENT_CODES:
+            self._refusals.clear()
             self._stop_for(Misconfigured(f"{len(alike)} texts were refused alike: {error}"))
 
-    def _give_up(self, work: Work, error: UtteranceRefused | TryAgain, given: Given) -> None:
-        if self._has_spoken:
-            self._end(work, given)
-        else:
-            # Nothing has been spoken yet: it may not be this text's fault at all.
-            self._held.append((error, _spoken(work, given)))
-
     def _succeeded(self) -> None:
-        if not self._has_spoken:
-            self._has_spoken = True
-            self._release_held()
+        self._has_spoken = True
+        self._release_held()
 
     def _release_held(self) -> None:
-        self._ended += [spoken for _, spoken in self._held]
-        self._held.clear()
+        """What was held as perhaps not the line's own fault is, after all."""
+        self._ended += self._refusals + self._failing
+        self._refusals.clear()
+        self._failing.clear()
 
     def _stop_for(self, error: StopRun) -> None:
         self._stop(
@@ -460,6 +463,7 @@ class Session:
                 delay_s=LONG_DELAY_S,
                 rings=True,
                 pauses=not isinstance(error, Misconfigured),
+                about=error.about if isinstance(error, Misconfigured) else None,
             )
         )
 
@@ -467,6 +471,13 @@ class Session:
         # The first reason stands, unless a person has to act.
         if self.stop is None or (stop.rings and not self.stop.rings):
             self.stop = stop
+
+
+def storage_down(error: StorageError) -> Stop:
+    """Clips can't be kept: nothing is paid for until they can."""
+    return Stop(
+        code="storage_down", message=str(error), delay_s=OUTAGE_DELAY_S, rings=True, pauses=True
+    )
 
 
 def _spoken(work: Work, end: Stored | Given) -> Spoken:

@@ -53,6 +53,8 @@ class Overview(Protocol):
 
     def due(self, *, again_s: float, limit: int) -> list[Due]: ...
 
+    def unmark(self, job_id: str) -> None: ...
+
     def gauges(self) -> Gauges: ...
 
 
@@ -69,13 +71,14 @@ def run_sweep(overview: Overview, jobs: Exhausts, wake: Wake) -> Swept:
     failed = jobs.exhaust()
     gauges = overview.gauges()
     due = overview.due(again_s=AGAIN_S, limit=MOST)
-    unsent = sum(not _woken(wake, each) for each in due)
+    unsent = sum(not _woken(overview, wake, each) for each in due)
     return Swept(woken=due, failed=failed, unsent=unsent, gauges=gauges)
 
 
-def _woken(wake: Wake, due: Due) -> bool:
+def _woken(overview: Overview, wake: Wake, due: Due) -> bool:
     try:
         wake.send(due.job_id, group=due.group)
     except WakeError:
+        overview.unmark(due.job_id)
         return False
     return True

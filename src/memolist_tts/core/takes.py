@@ -45,7 +45,7 @@ class Work:
     @property
     def characters_next(self) -> int:
         """What the next call will be charged for."""
-        return len(str(self.line.requests[len(self.parts)].get("input", self.line.spoken)))
+        return len(self.line.pieces[len(self.parts)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from memolist_tts import telemetry as t
 from memolist_tts.announce import log_report, measure_report
 from memolist_tts.assemble import Worker, days_to_shutdown, model, today
-from memolist_tts.core.errors import MemolistError, NoSuchJob
+from memolist_tts.core.errors import NoSuchJob
 from memolist_tts.core.message import BadMessage, job_id
 from memolist_tts.settings import Needs, Settings
 
@@ -68,8 +68,8 @@ def _handle(record: SQSRecord, context: LambdaContext) -> None:
         )
         _come_back_soon(record)
         raise
-    except MemolistError as error:
-        t.log(logger, t.CHUNK_BROKE, job_id=wanted, problem=str(error))
+    except Exception as error:
+        t.log(logger, t.CHUNK_BROKE, job_id=wanted, problem=f"{type(error).__name__}: {error}")
         raise
     log_report(logger, report)
     measure_report(metrics, report)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
 # 57P01-57P03: the server is stopping or starting; 08xxx: the connection; 53300: too many.
 PASSING = ("57P01", "57P02", "57P03", "08000", "08003", "08006", "53300")
 TRIES = 4
+BETWEEN_TRIES_S = 0.1
+"""The first pause; a restart of the server is ridden out."""
 
 
 class Transaction:
@@ -38,7 +41,7 @@ class Transaction:
 
     def rows(self, sql: str, **params: object) -> list[Row]:
         """Run one statement; rows as dictionaries (none for a statement without RETURNING)."""
-        values = self._connection.run(sql, **params)
+        values = self._connection.run(sql, **{k: _sendable(v) for k, v in params.items()})
         columns = self._connection.columns
         if not values or columns is None:
             return []
@@ -48,6 +51,24 @@ class Transaction:
     def script(self, sql: str) -> None:
         """Run a file of statements without parameters."""
         self._connection.run(sql)
+
+
+def _sendable(value: object) -> object:
+    """What PostgreSQL can hold, as pg8000 sends it right."""
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, list) and any(isinstance(each, str) for each in value):
+        # pg8000 1.31 leaves the word "null" bare in an array, and PostgreSQL reads it as NULL.
+        return "{" + ",".join("NULL" if each is None else _quoted(each) for each in value) + "}"
+    return value
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _quoted(text: str) -> str:
+    return '"' + _clean(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class Database:
@@ -68,12 +89,15 @@ class Database:
             try:
                 return self._once(work)
             except pg8000.exceptions.DatabaseError as error:
+                if sqlstate(error) in PASSING:
+                    self.close()
                 if attempt == TRIES or not _passes(error):
                     raise DatabaseError(_explain(error)) from error
             except (pg8000.exceptions.InterfaceError, OSError) as error:
                 self.close()
                 if attempt == TRIES or isinstance(error, ssl.SSLCertVerificationError):
                     raise DatabaseError(self._unreachable(error)) from error
+            time.sleep(BETWEEN_TRIES_S * attempt**2)
         raise AssertionError("unreachable")
 
     def _once(self, work: Callable[[Transaction], T]) -> T:

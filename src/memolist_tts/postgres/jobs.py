@@ -6,7 +6,6 @@ Statements are templates over the API's table names and the columns it has
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +55,17 @@ FROM lease
 WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
 RETURNING j.id::text AS id, j."listId"::text AS list_id, lease.attempts, lease.spoken,
           {user} AS user_id, {options} AS options
+"""
+
+# The message is on the queue: the sweep need not send another before it can have come.
+WOKEN = """
+UPDATE tts.job SET woken_at = clock_timestamp() WHERE job_id = :id AND lease_token IS NULL
+"""
+
+# A message that came during a pause is gone: the sweep sends another after it.
+UNWOKEN = """
+UPDATE tts.job SET woken_at = NULL
+WHERE job_id = :id AND EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
 """
 
 # Is there such a job at all?
@@ -124,7 +134,8 @@ UPDATE {cards} c SET {url} = x.url{card_touched}
 FROM unnest(cast(:card_ids AS text[]), cast(:shown AS text[]), cast(:old_urls AS text[]),
             cast(:urls AS text[])) AS x (card_id, shown, old_url, url)
 WHERE c.id = cast(x.card_id AS {card_id})
-  AND c.{text} IS NOT DISTINCT FROM x.shown AND c.{url} IS NOT DISTINCT FROM x.old_url
+  AND c.{text} IS NOT DISTINCT FROM x.shown
+  AND nullif(c.{url}::text, '') IS NOT DISTINCT FROM x.old_url
 RETURNING c.id::text AS card_id
 """
 
@@ -181,7 +192,7 @@ WITH mine AS (
                       ELSE t.attempts END,
       not_before = clock_timestamp()
                    + make_interval(secs => cast(:delay_s AS double precision)),
-      woken_at = CASE WHEN cast(:status AS text) = 'pending' THEN clock_timestamp() END,
+      woken_at = NULL,
       stop_code = :stop_code, stop = :stop, error_code = :error_code, error = :error,
       finished_at = CASE WHEN cast(:status AS text) <> 'pending' THEN clock_timestamp() END
   WHERE t.job_id = :id AND t.lease_token = cast(:lease AS uuid)
@@ -265,7 +276,7 @@ class Jobs:
 
     def claim(self, job_id: str, *, lease_s: float) -> Job | None:
         """Take the lease, or None: another's, resting, paused, ended, or attempts used up."""
-        if not self._is_id(job_id):
+        if not self._api.jobs.holds("id", job_id):
             raise NoSuchJob(f'{job_id!r} isn\'t an id of "TtsJob" (its ids are of another type)')
         lease = str(uuid.uuid4())
 
@@ -288,6 +299,7 @@ class Jobs:
 
     def _check_exists(self, job_id: str) -> None:
         def work(tx: Transaction) -> list[Row]:
+            tx.rows(UNWOKEN, id=job_id)
             return tx.rows(self._sql(EXISTS), id=job_id)
 
         if not self._database.transaction(work):
@@ -443,6 +455,14 @@ class Jobs:
 
         self._database.transaction(work)
 
+    def woken(self, job: Job) -> None:
+        """The rest of a handed back job is on the queue."""
+
+        def work(tx: Transaction) -> None:
+            tx.rows(WOKEN, id=job.id)
+
+        self._database.transaction(work)
+
     def waiting(self, limit: int) -> list[str]:
         """Ids of jobs that may be claimed now, oldest first."""
 
@@ -450,14 +470,6 @@ class Jobs:
             return [row["id"] for row in tx.rows(self._sql(WAITING), limit=limit)]
 
         return self._database.transaction(work)
-
-    def _is_id(self, job_id: str) -> bool:
-        match self._names["job_id"]:
-            case "uuid":
-                return _parses(uuid.UUID, job_id)
-            case "bigint":
-                return _parses(int, job_id)
-        return True
 
 
 # A job's figures.
@@ -471,23 +483,14 @@ SELECT code, message FROM tts.failure WHERE job_id = :id ORDER BY card_id, langu
 """
 
 
-def _parses(read: Any, text: str) -> bool:
-    try:
-        read(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _job(row: Row, lease: str) -> Job:
-    options = row["options"]
     return Job(
         id=row["id"],
         list_id=row["list_id"],
         lease=lease,
         attempts_before=row["attempts"] - 1,
         group=row["user_id"] or row["id"],
-        raw_options=json.loads(options) if isinstance(options, str) else options,
+        raw_options=row["options"],
         spoken_before=row["spoken"],
     )
 
@@ -557,14 +560,13 @@ def _names(api: Api) -> dict[str, str]:
         f"c.{quoted(each.url_column)}::text AS url_{n}"
         for n, each in enumerate(api.languages)
     ]
-    ended = jobs.assign(completedAt=jobs.now("completedAt"))
     return {
         "jobs": jobs.name,
         "cards": cards.name,
         "job_id": jobs.cast("id"),
         "card_id": cards.cast("id"),
         "user": 'j."userId"::text' if jobs.has("userId") else "NULL::text",
-        "options": 'j."options"' if jobs.has("options") else "NULL::text",
+        "options": 'j."options"::text' if jobs.has("options") else "NULL::text",
         "same_list": 'c."listId" = j."listId"'
         if same_type
         else 'c."listId"::text = j."listId"::text',
@@ -582,13 +584,19 @@ def _names(api: Api) -> dict[str, str]:
         "counts": jobs.assign(totalCount=":total", doneCount=":done", failedCount=":failed")
         or "status = j.status",
         "ended": _tail(
-            ended + (', "errorMessage" = dead.error' if jobs.has("errorMessage") else "")
+            jobs.assign(
+                completedAt=jobs.now("completedAt"),
+                errorMessage=jobs.fitting("errorMessage", "dead.error"),
+            )
         ),
         "settled_completed": _tail(
             jobs.assign(completedAt=jobs.now("completedAt"), errorMessage="NULL")
         ),
         "settled_failed": _tail(
-            jobs.assign(completedAt=jobs.now("completedAt"), errorMessage="mine.error")
+            jobs.assign(
+                completedAt=jobs.now("completedAt"),
+                errorMessage=jobs.fitting("errorMessage", "mine.error"),
+            )
         ),
         "settled_pending": _tail(jobs.assign()),
     }

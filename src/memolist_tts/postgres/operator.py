@@ -7,26 +7,33 @@ from memolist_tts.core.sweep import Due, Gauges
 from memolist_tts.postgres.connection import Database, Row, Transaction
 from memolist_tts.postgres.schema import Api
 
-# Waiting or dead, and not woken since it last could be: woken now. A message in the queue is
-# given `again_s` before it counts as lost.
+# Waiting or dead, and not woken since it last could be: marked as woken. A message in the queue
+# is given `again_s` before it counts as lost.
 DUE = """
-INSERT INTO tts.job AS t (job_id, woken_at)
-SELECT j.id::text, clock_timestamp()
-FROM {jobs} j LEFT JOIN tts.job o ON o.job_id = j.id::text
-WHERE j.status::text IN ('pending', 'processing')
-  AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
-  AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
-  AND (o.woken_at IS NULL
-       OR o.woken_at <= greatest(o.not_before, o.lease_until)
-       OR o.woken_at <= clock_timestamp()
-                        - make_interval(secs => cast(:again_s AS double precision)))
-  AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
-ORDER BY j."createdAt", j.id
-LIMIT cast(:limit AS integer)
-ON CONFLICT (job_id) DO UPDATE SET woken_at = excluded.woken_at
-RETURNING t.job_id, t.attempts, t.lease_until IS NOT NULL AS died,
-          (SELECT {user} FROM {jobs} j WHERE j.id::text = t.job_id) AS user_id
+WITH due AS (
+  SELECT j.id::text AS job_id, {user} AS user_id
+  FROM {jobs} j LEFT JOIN tts.job o ON o.job_id = j.id::text
+  WHERE j.status::text IN ('pending', 'processing')
+    AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
+    AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
+    AND (o.woken_at IS NULL
+         OR o.woken_at <= greatest(o.not_before, o.lease_until)
+         OR o.woken_at <= clock_timestamp()
+                          - make_interval(secs => cast(:again_s AS double precision)))
+    AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+  ORDER BY j."createdAt", j.id
+  LIMIT cast(:limit AS integer)
+), marked AS (
+  INSERT INTO tts.job AS t (job_id, woken_at)
+  SELECT due.job_id, clock_timestamp() FROM due
+  ON CONFLICT (job_id) DO UPDATE SET woken_at = excluded.woken_at
+  RETURNING t.job_id, t.attempts, t.lease_until IS NOT NULL AS died
+)
+SELECT marked.*, due.user_id FROM marked JOIN due USING (job_id)
 """
+
+# Its message could not be sent: the next sweep tries again.
+UNMARK = "UPDATE tts.job SET woken_at = NULL WHERE job_id = :id"
 
 # How things stand, in one row.
 GAUGES = """
@@ -65,7 +72,8 @@ FROM {jobs} j
 
 # One job as the API has it.
 STATUS = """
-SELECT j.id::text AS id, j.status::text AS status FROM {jobs} j WHERE j.id::text = :id
+SELECT j.id::text AS id, j.status::text AS status, {user} AS user_id
+FROM {jobs} j WHERE j.id = cast(:id AS {job_id})
 """
 PROGRESS = "SELECT * FROM tts.progress WHERE job_id = :id"
 FAILURES = "SELECT * FROM tts.failure WHERE job_id = :id ORDER BY card_id, language"
@@ -74,22 +82,23 @@ FAILURES = "SELECT * FROM tts.failure WHERE job_id = :id ORDER BY card_id, langu
 RETRY = """
 WITH forgotten AS (
   DELETE FROM tts.utterance u USING {jobs} j
-  WHERE u.job_id = j.id::text AND j.id::text = :id AND u.state = 'failed'
+  WHERE u.job_id = j.id::text AND j.id = cast(:id AS {job_id}) AND u.state = 'failed'
     AND j.status::text IN ('failed', 'pending')
 ), afresh AS (
   UPDATE tts.job t
   SET attempts = 0, not_before = NULL, woken_at = NULL, failed = 0,
       stop_code = NULL, stop = NULL, error_code = NULL, error = NULL, finished_at = NULL
   FROM {jobs} j
-  WHERE t.job_id = :id AND j.id::text = :id AND j.status::text IN ('failed', 'pending')
+  WHERE t.job_id = :id AND j.id = cast(:id AS {job_id}) AND j.status::text IN ('failed', 'pending')
 )
 UPDATE {jobs} j SET status = 'pending'{retried}
-WHERE j.id::text = :id AND j.status::text IN ('failed', 'pending')
+WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('failed', 'pending')
 RETURNING j.id::text AS id, {user} AS user_id
 """
 
-# What the worker itself paused, for money or key, may be tried again.
+# What the worker itself paused, for money or key, may be tried again, and at once.
 UNPAUSE = "DELETE FROM tts.pause WHERE code <> 'operator'"
+UNBLOCK = "UPDATE tts.pace SET blocked_until = NULL"
 
 # Every pause lifted, and the jobs that rest for a reason of the provider's or the store's wait no
 # longer.
@@ -121,13 +130,13 @@ CANCEL = """
 WITH void AS (
   INSERT INTO tts.job AS t (job_id, error_code, error, finished_at)
   SELECT j.id::text, 'cancelled', :error, clock_timestamp() FROM {jobs} j
-  WHERE j.id::text = :id AND j.status::text IN ('pending', 'processing')
+  WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
   ON CONFLICT (job_id) DO UPDATE
   SET error_code = excluded.error_code, error = excluded.error,
       finished_at = excluded.finished_at
 )
 UPDATE {jobs} j SET status = 'failed'{cancelled}
-WHERE j.id::text = :id AND j.status::text IN ('pending', 'processing')
+WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
 RETURNING j.id::text AS id
 """
 
@@ -139,14 +148,18 @@ class Operator:
 
     def __init__(self, database: Database, api: Api) -> None:
         self._database = database
-        jobs = api.jobs
+        self._table = jobs = api.jobs
         columns = {
             "jobs": jobs.name,
+            "job_id": jobs.cast("id"),
             "now": jobs.now("createdAt"),
             "user": 'j."userId"::text' if jobs.has("userId") else "NULL::text",
         }
         retried = jobs.assign(completedAt="NULL", errorMessage="NULL", failedCount="0")
-        cancelled = jobs.assign(completedAt=jobs.now("completedAt"), errorMessage=":error")
+        cancelled = jobs.assign(
+            completedAt=jobs.now("completedAt"),
+            errorMessage=jobs.fitting("errorMessage", "cast(:error AS text)"),
+        )
         self._names = columns | {"retried": f", {retried}", "cancelled": f", {cancelled}"}
 
     def _rows(self, template: str, **params: object) -> list[Row]:
@@ -169,6 +182,10 @@ class Operator:
             for row in self._rows(DUE, again_s=again_s, limit=limit)
         ]
 
+    def unmark(self, job_id: str) -> None:
+        """A job's message could not be sent."""
+        self._rows(UNMARK, id=job_id)
+
     def gauges(self) -> Gauges:
         """How things stand."""
         row = self._rows(GAUGES)[0]
@@ -187,22 +204,24 @@ class Operator:
 
     def status(self, job_id: str) -> tuple[str, Row | None, list[Row]]:
         """A job's state at the API, its progress, its failures. Raises `NoSuchJob`."""
-        rows = self._rows(STATUS, id=job_id)
-        if not rows:
-            raise NoSuchJob(f'no "TtsJob" has the id {job_id!r}')
+        rows = self._one(STATUS, job_id)
         progress = self._rows(PROGRESS, id=job_id)
         return rows[0]["status"], progress[0] if progress else None, self._rows(FAILURES, id=job_id)
 
     def group(self, job_id: str) -> str:
         """Whom the job's message is for. Raises `NoSuchJob`."""
-        rows = self._rows(STATUS.replace("AS status", "AS status, {user} AS user_id"), id=job_id)
+        return str(self._one(STATUS, job_id)[0]["user_id"] or job_id)
+
+    def _one(self, template: str, job_id: str) -> list[Row]:
+        rows = self._rows(template, id=job_id) if self._table.holds("id", job_id) else []
         if not rows:
             raise NoSuchJob(f'no "TtsJob" has the id {job_id!r}')
-        return str(rows[0]["user_id"] or job_id)
+        return rows
 
     def retry(self, job_id: str) -> bool:
         """Make a failed or resting job claimable at once. False: it's in another state."""
         self._rows(UNPAUSE)
+        self._rows(UNBLOCK)
         return bool(self._rows(RETRY, id=job_id))
 
     def cancel(self, job_id: str) -> bool:
@@ -215,6 +234,7 @@ class Operator:
 
     def resume(self) -> tuple[int, int]:
         """Lift every pause and let resting jobs go; how many of each there were."""
+        self._rows(UNBLOCK)
         row = self._rows(RESUME)[0]
         return row["pauses"], row["jobs"]
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from memolist_tts.core.errors import SchemaMismatch
 from memolist_tts.core.model import Language
-from memolist_tts.postgres.connection import Database, Transaction
+from memolist_tts.postgres.connection import Database, Row, Transaction
 
 # Every column of a schema's table, with the name of its type and an enum's labels.
 COLUMNS = """
 SELECT c.relname AS table_name, a.attname AS column_name, t.typname AS type_name,
+       CASE WHEN t.typname = 'varchar' AND a.atttypmod > 4 THEN a.atttypmod - 4 END AS size,
        (SELECT array_agg(e.enumlabel) FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid)
          AS labels
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+JOIN pg_catalog.pg_type d ON d.oid = a.atttypid
+JOIN pg_catalog.pg_type t ON t.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid END
 WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text[]))
   AND c.relkind IN ('r', 'p', 'v')
 """
@@ -27,6 +31,10 @@ WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('memolist-tts migrate'))"
 
 STATUSES = ("pending", "processing", "completed", "failed")
+URL_CHARACTERS = 100
+"""A clip's name has 73; a CDN's host and scheme come before it."""
+LATER_COLUMNS = {("clip", "held_until")}
+"""What migrations after the first added to its tables."""
 OUR_TABLES = ("job", "clip", "utterance", "pace", "pause", "progress", "failure")
 
 
@@ -41,6 +49,8 @@ class Table:
 
     name: str
     types: dict[str, str]
+    sizes: dict[str, int] = field(default_factory=dict)
+    """The most characters of each `varchar(n)`."""
 
     def has(self, column: str) -> bool:
         return column in self.types
@@ -53,7 +63,25 @@ class Table:
 
     def cast(self, column: str) -> str:
         """The type a parameter is compared in, so that the column's index serves."""
-        return {"uuid": "uuid", "int4": "bigint", "int8": "bigint"}.get(self.types[column], "text")
+        integers = dict.fromkeys(("int2", "int4", "int8"), "bigint")
+        return ({"uuid": "uuid"} | integers).get(self.types[column], "text")
+
+    def holds(self, column: str, text: str) -> bool:
+        """Whether `text` can be a value of `column` at all."""
+        try:
+            match self.cast(column):
+                case "uuid":
+                    uuid.UUID(text)
+                case "bigint":
+                    return -(2**63) <= int(text) < 2**63
+        except ValueError:
+            return False
+        return True
+
+    def fitting(self, column: str, sql: str) -> str:
+        """`sql`, cut to what `column` takes."""
+        size = self.sizes.get(column)
+        return sql if size is None else f"left({sql}, {size})"
 
     def assign(self, **values: str) -> str:
         """`SET` fragments for those of the columns that exist, always with "updatedAt"."""
@@ -77,35 +105,53 @@ def inspect(database: Database, languages: Sequence[Language]) -> Api:
     """Look at the catalogue once. Raises `SchemaMismatch` listing all that is missing."""
     schema = database.address.schema
 
-    def work(tx: Transaction) -> tuple[dict[str, dict[str, str]], set[str], dict[str, list[str]]]:
-        api = tx.rows(COLUMNS, schema=schema, tables=["TtsJob", "Card"])
-        ours = tx.rows(COLUMNS, schema="tts", tables=list(OUR_TABLES))
-        types: dict[str, dict[str, str]] = {}
-        for row in api:
-            types.setdefault(row["table_name"], {})[row["column_name"]] = row["type_name"]
-        labels = {
-            row["column_name"]: row["labels"]
-            for row in api
-            if row["table_name"] == "TtsJob" and row["labels"]
-        }
-        return types, {row["table_name"] for row in ours}, labels
+    def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
+        return (
+            tx.rows(COLUMNS, schema=schema, tables=["TtsJob", "Card"]),
+            tx.rows(COLUMNS, schema="tts", tables=list(OUR_TABLES)),
+        )
 
-    types, ours, labels = database.transaction(work)
+    rows, our_rows = database.transaction(work)
+    ours = {(row["table_name"], row["column_name"]) for row in our_rows}
+    types = {name: _by_column(rows, name, "type_name") for name in ("TtsJob", "Card")}
+    sizes = {name: _by_column(rows, name, "size") for name in ("TtsJob", "Card")}
+    labels = _by_column(rows, "TtsJob", "labels")
     faults = [
         *_missing(schema, "TtsJob", types, ("id", "listId", "status", "createdAt", "completedAt")),
         *_missing(schema, "Card", types, _card_columns(languages)),
         *_labels(labels.get("status")),
+        *_short(sizes["Card"], languages),
     ]
-    if missing := [f"tts.{name}" for name in OUR_TABLES if name not in ours]:
+    held = {table for table, _ in ours}
+    missing = [f"tts.{name}" for name in OUR_TABLES if name not in held]
+    missing += ["tts.{}.{}".format(*column) for column in LATER_COLUMNS - ours if column[0] in held]
+    if missing:
         faults.append(f"{', '.join(missing)}: run `memolist-tts migrate`")
     if faults:
         raise SchemaMismatch("The database lacks:\n" + "\n".join(f"  - {f}" for f in faults))
     prefix = quoted(schema) + "."
     return Api(
-        jobs=Table(prefix + '"TtsJob"', types["TtsJob"]),
-        cards=Table(prefix + '"Card"', types["Card"]),
+        jobs=Table(prefix + '"TtsJob"', types["TtsJob"], sizes["TtsJob"]),
+        cards=Table(prefix + '"Card"', types["Card"], sizes["Card"]),
         languages=tuple(languages),
     )
+
+
+def _by_column(rows: Sequence[Row], table: str, what: str) -> dict[str, Any]:
+    return {
+        row["column_name"]: row[what]
+        for row in rows
+        if row["table_name"] == table and row[what] is not None
+    }
+
+
+def _short(sizes: dict[str, int], languages: Sequence[Language]) -> list[str]:
+    return [
+        f'column "{each.url_column}" of "Card" takes {sizes[each.url_column]} characters: '
+        f"a clip's URL has {URL_CHARACTERS} and more; make it text on the API's side"
+        for each in languages
+        if sizes.get(each.url_column, URL_CHARACTERS) < URL_CHARACTERS
+    ]
 
 
 def _card_columns(languages: Sequence[Language]) -> tuple[str, ...]:
@@ -116,7 +162,7 @@ def _card_columns(languages: Sequence[Language]) -> tuple[str, ...]:
 def _missing(
     schema: str, table: str, types: dict[str, dict[str, str]], needed: Sequence[str]
 ) -> list[str]:
-    if table not in types:
+    if not types[table]:
         return [
             f'table "{table}" in schema "{schema}": run the API\'s migrations, '
             "or name its schema with ?schema= in DATABASE_URL"

@@ -34,8 +34,12 @@ def parse(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port or 5432
-    except ValueError as error:
-        raise DatabaseError(f"DATABASE_URL can't be read ({error}): {EXAMPLE}") from None
+    except ValueError:
+        # The reason would quote the password.
+        raise DatabaseError(
+            f"DATABASE_URL can't be read: write it as {EXAMPLE}, with / ? # @ : in the password "
+            "percent-encoded (%2F %3F %23 %40 %3A)"
+        ) from None
     if parts.scheme not in ("postgresql", "postgres"):
         raise DatabaseError(f"DATABASE_URL must start with postgresql://, as {EXAMPLE}")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}

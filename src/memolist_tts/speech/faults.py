@@ -96,6 +96,12 @@ class _Complaint:
     def is_too_long(self) -> bool:
         return bool(_TOO_LONG.search(f"{self.code} {self.words}"))
 
+    @property
+    def about(self) -> str | None:
+        """Which setting the provider names, `voice` or `model`."""
+        named = f"{self.param} {self.code} {self.words}".lower()
+        return next((name for name in ("voice", "model") if name in named), None)
+
 
 def speech_error(error: openai.OpenAIError, *, secret: str) -> SpeechError:
     """What `error`, raised by the client, means for the run.
@@ -138,6 +144,10 @@ def refusal(status: int, body: object, headers: Mapping[str, str], *, secret: st
             signature=(status, complaint.code),
             request_id=request_id,
             limits=pace,
+        )
+    if kind is Misconfigured:
+        return Misconfigured(
+            f"{what} {told} {fix}", about=complaint.about, request_id=request_id, limits=pace
         )
     return kind(f"{what} {told} {fix}", request_id=request_id, limits=pace)
 

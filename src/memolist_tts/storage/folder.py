@@ -45,6 +45,13 @@ class FolderStorage:
             if not self._root.is_dir():
                 self._root.mkdir(parents=True, exist_ok=True)
                 self._root.chmod(0o755)
+        except OSError as error:
+            raise _fault(error, self._root, "used") from error
+        self.prove()
+
+    def prove(self) -> None:
+        """As `Storage.prove`: a file is written and linked, and gone again."""
+        try:
             self._try_out()
         except OSError as error:
             raise _fault(error, self._root, "used") from error

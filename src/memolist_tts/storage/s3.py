@@ -72,6 +72,10 @@ _FIXES_BY_TYPE: tuple[tuple[type[aws.BotoCoreError], str], ...] = (
 _OTHERWISE = "Check AWS_S3_BUCKET, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL"
 
 
+PROOF = "write-check"
+"""Never stored: the answer to putting it shows whether clips can be kept."""
+
+
 class S3Storage:
     """`Storage` in a bucket. A clip is written once, for ever, and cached for a year.
 
@@ -87,6 +91,26 @@ class S3Storage:
         self._bucket = bucket
         self._public = PublicBase(public_base_url)
         self._client = client
+        self._is_proven = False
+
+    def prove(self) -> None:
+        """As `Storage.prove`: a put whose condition can't hold, once, and again after a fault.
+
+        Permission is checked before the condition (S3 API reference, PutObject:
+        If-Match on an absent key answers 404), so nothing is stored.
+        """
+        if self._is_proven:
+            return
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=PROOF, Body=b"", IfMatch='"0"')
+        except aws.ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            # 501: a store that knows no conditions refuses the first clip by itself.
+            if code == "NoSuchBucket" or _status(error) not in (404, 409, 412, 501):
+                raise self._fault(error, PROOF, "stored", self._fix(error, _PUT)) from error
+        except aws.BotoCoreError as error:
+            raise self._fault(error, PROOF, "stored", self._fix(error, _PUT)) from error
+        self._is_proven = True
 
     def put(self, name: str, mp3: bytes) -> bool:
         key = object_name(name)
@@ -138,6 +162,7 @@ class S3Storage:
         return self._public.owns(url)
 
     def _fault(self, reason: object, key: str, done: str, fix: str) -> StorageError:
+        self._is_proven = False
         return StorageError(f"s3://{self._bucket}/{key} could not be {done}: {reason}. {fix}.")
 
     def _fix(self, error: Exception, permission: str) -> str:
