@@ -48,13 +48,6 @@ def model(settings: Settings, today: date) -> str:
     return DEFAULT_MODELS[chosen] if moved else settings.TTS_MODEL or DEFAULT_MODELS[chosen]
 
 
-def days_to_shutdown(settings: Settings, today: date) -> int | None:
-    """Days until what speaks now is closed; None where nobody has said so."""
-    if not settings.is_openai or route(settings, today) != "endpoint":
-        return None
-    return (ENDPOINT_CLOSES - today).days
-
-
 def identity(settings: Settings) -> str:
     """Whose voices these are, for the audio key: another server's "alloy" is another voice."""
     if settings.is_openai:
@@ -148,6 +141,25 @@ class Worker:
 
         has_own = any(name.startswith("INSTRUCTIONS_") for name, v in os.environ.items() if v)
         return EndpointSpeaker(self.client, identity=whose, instruct_any=has_own)
+
+    def days_to_shutdown(self) -> int | None:
+        """Days until the model that speaks now is closed; None where nobody has said so.
+
+        Asks the provider once a process, and only one that a client was made for.
+        """
+        if "client" not in self.__dict__:
+            return None
+        name = model(self.settings, today())
+        if name not in self._shutdowns:
+            from memolist_tts.speech.models import shutdown_date
+
+            self._shutdowns[name] = shutdown_date(self.client, name)
+        closes = self._shutdowns[name]
+        return None if closes is None else (closes - today()).days
+
+    @cached_property
+    def _shutdowns(self) -> dict[str, date | None]:
+        return {}
 
     def ports(self) -> Ports:
         return Ports(

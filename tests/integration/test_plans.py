@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ LANGUAGES = (
     Language(code="fr", text_column="textFr", url_column="audioFrUrl"),
 )
 ROWS = 20_000
+MIGRATIONS = sorted((Path(__file__).parents[2] / "db" / "migrations").glob("*.sql"))
 TOKEN = "6f1c1b5e-6a51-4d0e-9a39-1a1f0d7b8c11"
 JOB = "6f1c1b5e-6a51-4d0e-9a39-000000000007"
 FILL = f"""
@@ -68,8 +70,11 @@ def plan(filled: tuple[Database, jobs.Jobs], template: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "statement", ["CLAIM", "EXISTS", "ENDED", "HOLD", "COUNT", "SHOW_COUNTS", "SETTLE", "ABANDON",
-                  "FIGURES", "FIRST_FAILURES", "STORE_CLIPS"]
+    "statement",
+    [
+        "CLAIM", "FORGET", "EXISTS", "ENDED", "HOLD", "COUNT", "SHOW_COUNTS", "SETTLE", "ABANDON",
+        "FIGURES", "FIRST_FAILURES", "STORE_CLIPS",
+    ],
 )  # fmt: skip
 def test_a_statement_over_one_job_reads_no_whole_table(
     filled: tuple[Database, jobs.Jobs], statement: str
@@ -78,9 +83,7 @@ def test_a_statement_over_one_job_reads_no_whole_table(
 
 
 @pytest.mark.parametrize("statement", ["STORED", "NEXT_TAKES"])
-def test_clips_are_found_by_their_keys(
-    filled: tuple[Database, jobs.Jobs], statement: str
-) -> None:
+def test_clips_are_found_by_their_keys(filled: tuple[Database, jobs.Jobs], statement: str) -> None:
     assert "Seq Scan" not in plan(filled, getattr(clips, statement))
 
 
@@ -117,4 +120,21 @@ def test_migrating_again_changes_nothing_and_the_apis_tables_stay_as_they_were(
     assert {row["table_name"] for row in once if row["table_schema"] == "tts"} == {
         "job", "clip", "utterance", "pace", "pause", "progress", "failure",
     }  # fmt: skip
+    database.close()
+
+
+@pytest.mark.parametrize("count", range(len(MIGRATIONS)))
+def test_a_database_of_any_earlier_release_is_brought_up_to_date(
+    new_database: Callable[..., str], count: int
+) -> None:
+    from memolist_tts.postgres.schema import migrate
+
+    url = new_database(is_migrated=False)
+    database = Database(url)
+    earlier = "\n".join(file.read_text() for file in MIGRATIONS[:count])
+    database.transaction(lambda tx: tx.script(earlier))
+
+    migrate(url)
+
+    assert inspect(database, LANGUAGES).languages == LANGUAGES
     database.close()

@@ -652,3 +652,16 @@ def test_nothing_is_paid_for_where_it_cant_be_kept(
     assert report.outcome.stop.code == "storage_down"
     assert "AWS_S3_BUCKET" in report.outcome.stop.message
     assert place.speech.charges == []
+
+
+def test_a_failed_job_that_the_api_makes_pending_again_tries_what_failed(place: Place) -> None:
+    place.speech.add_fault("refused", match="bread")
+    _, job_id = place.job_over(WORDS)
+    place.run(job_id)
+    place.speech.clear_faults()
+    charged = len(place.speech.charges)
+    place.api.rows("""UPDATE "TtsJob" SET status = 'pending'""")
+
+    assert place.run(job_id).outcome == Completed()
+
+    assert [charge.input for charge in place.speech.charges[charged:]] == ["bread"]

@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from memolist_tts import telemetry as t
 from memolist_tts.announce import log_report, measure_report
-from memolist_tts.assemble import Worker, days_to_shutdown, model, today
+from memolist_tts.assemble import Worker, model, today
 from memolist_tts.core.errors import NoSuchJob
 from memolist_tts.core.message import BadMessage, job_id
 from memolist_tts.settings import Needs, Settings
@@ -83,7 +83,7 @@ def _measure_age(record: SQSRecord) -> None:
 
 def _measure_shutdown() -> None:
     """Days until the endpoint that speaks now is closed; a warning in the last sixty."""
-    if (days := days_to_shutdown(worker.settings, today())) is None:
+    if (days := worker.days_to_shutdown()) is None:
         return
     t.measure(metrics, t.DAYS_TO_SHUTDOWN, days)
     if days <= WARN_DAYS:

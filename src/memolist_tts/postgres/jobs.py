@@ -41,13 +41,14 @@ WITH lease AS (
     AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
   ON CONFLICT (job_id) DO UPDATE
   SET lease_token = excluded.lease_token, lease_until = excluded.lease_until,
-      attempts = t.attempts + 1, started_at = coalesce(t.started_at, excluded.started_at),
+      attempts = CASE WHEN t.finished_at IS NULL THEN t.attempts + 1 ELSE 1 END,
+      started_at = coalesce(t.started_at, excluded.started_at),
       finished_at = NULL, error_code = NULL, error = NULL, stop_code = NULL, stop = NULL,
       updated_at = clock_timestamp()
   WHERE (t.lease_until IS NULL OR t.lease_until <= clock_timestamp()
          OR t.lease_token = excluded.lease_token)
     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
-    AND t.attempts < cast(:max_attempts AS integer)
+    AND (t.attempts < cast(:max_attempts AS integer) OR t.finished_at IS NOT NULL)
   RETURNING t.job_id, t.attempts, t.spoken
 )
 UPDATE {jobs} j SET status = 'processing'{claimed}
@@ -55,6 +56,12 @@ FROM lease
 WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
 RETURNING j.id::text AS id, j."listId"::text AS list_id, lease.attempts, lease.spoken,
           {user} AS user_id, {options} AS options
+"""
+
+# An ended job that the API made pending again is ordered anew: what failed is tried again.
+FORGET = """
+DELETE FROM tts.utterance u USING tts.job t
+WHERE u.job_id = :id AND u.state = 'failed' AND t.job_id = u.job_id AND t.finished_at IS NOT NULL
 """
 
 # The message is on the queue: the sweep need not send another before it can have come.
@@ -79,7 +86,7 @@ WITH dead AS (
       updated_at = clock_timestamp(), error_code = 'attempts_used_up', error = :error
   FROM {jobs} j
   WHERE j.id::text = t.job_id AND j.status::text IN ('pending', 'processing')
-    AND t.attempts >= cast(:max_attempts AS integer)
+    AND t.attempts >= cast(:max_attempts AS integer) AND t.finished_at IS NULL
     AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
     AND (cast(:id AS text) IS NULL OR t.job_id = cast(:id AS text))
   RETURNING t.job_id, t.error
@@ -281,6 +288,7 @@ class Jobs:
         lease = str(uuid.uuid4())
 
         def work(tx: Transaction) -> Job:
+            tx.rows(FORGET, id=job_id)
             rows = tx.rows(
                 self._sql(CLAIM),
                 id=job_id, lease=lease, lease_s=lease_s, max_attempts=self._max_attempts,
