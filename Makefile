@@ -52,7 +52,7 @@ bench: $(VENV)/dev.stamp ## A job of 400 utterances against a bare thread pool, 
 
 lock: $(VENV)/dev.stamp ## Lock the dependencies again, with hashes
 	@$(BIN)/python -m pip install -q uv
-	@for each in demo dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
+	@for each in demo dev poll; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade \
 	  pyproject.toml requirements/$$each.in -o requirements/$$each.txt; done
 

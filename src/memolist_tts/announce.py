@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from aws_lambda_powertools import Logger, Metrics
 
 from memolist_tts import telemetry as t
+from memolist_tts.core.errors import WakeError
 from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
 
 
@@ -58,6 +62,36 @@ def log_report(logger: Logger, report: Report) -> None:
             t.log(logger, t.LEASE_LOST, job_id=report.job_id)
     if report.wake_failed:
         t.log(logger, t.WAKE_FAILED, job_id=report.job_id, problem="the queue took no message")
+
+
+class Bus(Protocol):
+    """Who is told of a job's end."""
+
+    def tell(self, status: str, detail: Mapping[str, object]) -> None: ...
+
+
+def announce(logger: Logger, bus: Bus | None, report: Report) -> None:
+    """Tell the bus how a job ended, with this run's counts and the reasons."""
+    if bus is None or not isinstance(report.outcome, Completed | Failed):
+        return
+    tally = report.tally
+    detail: dict[str, object] = {
+        "jobId": report.job_id,
+        "spoken": tally.spoken,
+        "reused": tally.reused,
+        "kept": tally.kept,
+        "skipped": tally.skipped,
+        "failed": tally.failed,
+        "failures": dict(tally.failures),
+    }
+    status = "completed"
+    if isinstance(report.outcome, Failed):
+        status = "failed"
+        detail |= {"code": report.outcome.code, "message": report.outcome.message}
+    try:
+        bus.tell(status, detail)
+    except WakeError as error:
+        t.log(logger, t.COMPLETION_UNANNOUNCED, job_id=report.job_id, problem=str(error))
 
 
 def measure_report(metrics: Metrics, report: Report) -> None:

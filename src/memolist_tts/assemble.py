@@ -25,6 +25,8 @@ from memolist_tts.settings import Settings
 if TYPE_CHECKING:
     import openai
 
+    from memolist_tts.wake.eventbridge import EventBus
+
 # OpenAI closes every model of its speech endpoint that day (deprecations page, 2026-11).
 ENDPOINT_CLOSES = date(2027, 1, 6)
 DEFAULT_MODELS = {
@@ -86,6 +88,27 @@ class Worker:
         url = self.settings.QUEUE_URL
         client = sqs_client(url, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
         return SqsWake(url, client)
+
+    @cached_property
+    def bus(self) -> EventBus | None:
+        if not self.settings.EVENT_BUS_NAME:
+            return None
+        from memolist_tts.wake.eventbridge import EventBus, events_client
+
+        client = events_client(
+            region=os.environ.get("AWS_REGION"), endpoint_url=os.environ.get("AWS_ENDPOINT_URL")
+        )
+        return EventBus(self.settings.EVENT_BUS_NAME, client)
+
+    def forget(self) -> None:
+        """Drop what secrets opened: the next run reads them again, and a rotated one serves."""
+        from aws_lambda_powertools.utilities import parameters
+
+        parameters.clear_caches()  # type: ignore[no-untyped-call]
+        if "database" in self.__dict__:
+            self.database.close()
+        for name in ("database", "api", "jobs", "operator", "client", "speakers"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def storage(self) -> Storage:

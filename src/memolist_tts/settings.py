@@ -79,7 +79,7 @@ def _http_url(value: str) -> str:
 
 
 def _bucket(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+    if re.search(r"[/:\s]", value):
         raise ValueError("must be a bucket's plain name, without s3:// and without a folder")
     return value
 

@@ -99,6 +99,9 @@ MESSAGES_REFUSED = _worker(
 QUEUE_AGE_SECONDS = _worker(
     "QueueAgeSeconds", MetricUnit.Seconds, "How old a message was when a worker received it"
 )
+CHUNKS_BROKEN = _worker(
+    "ChunksBroken", MetricUnit.Count, "Runs that broke over the database or a fault of the worker"
+)
 CHUNK_SECONDS = _worker("ChunkSeconds", MetricUnit.Seconds, "One run over one job, claim to settle")
 UTTERANCES_SPOKEN = _worker("UtterancesSpoken", MetricUnit.Count, "Spoken anew, and stored")
 UTTERANCES_REUSED = _worker("UtterancesReused", MetricUnit.Count, "Given a clip that was stored")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import boto3
 import pytest
 from conftest import Queue
 
 from local.api import Api, audio_urls
 from local.speech import SpeechServer
 from memolist_tts import telemetry
+from memolist_tts.core.errors import DatabaseError
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
@@ -264,3 +267,58 @@ def test_nothing_is_woken_while_all_is_paused(doors: Doors) -> None:
     assert doors.sweep()["woken"] == 0
 
     assert doors.emitted()["Paused"] == [1]
+
+
+def test_a_jobs_end_is_told_on_the_bus_with_its_counts_and_reasons(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = boto3.client("events", endpoint_url=doors.queue.endpoint_url)
+    bus = f"bus-{uuid.uuid4().hex}"
+    events.create_event_bus(Name=bus)
+    events.put_rule(Name="ends", EventBusName=bus, EventPattern='{"source": ["memolist-tts"]}')
+    arn = doors.queue.client.get_queue_attributes(
+        QueueUrl=doors.queue.url, AttributeNames=["QueueArn"]
+    )["Attributes"]["QueueArn"]
+    events.put_targets(Rule="ends", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+    monkeypatch.setenv("EVENT_BUS_NAME", bus)
+    doors.speech.add_fault("refused", match="apple")
+    doors.job(job_id(1))
+
+    doors.synthesize("object.json")
+
+    told = json.loads(doors.queue.bodies()[0])
+    assert (told["source"], told["detail-type"]) == ("memolist-tts", "TtsJob failed")
+    assert told["detail"]["jobId"] == job_id(1)
+    assert told["detail"]["failures"] == {"refused": 1}
+    assert told["detail"]["spoken"] == 1
+
+
+def test_a_bus_that_takes_no_event_costs_the_job_nothing(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENT_BUS_NAME", "no-such-bus")
+    doors.job(job_id(1))
+
+    assert doors.synthesize("object.json") == []
+
+    assert doors.api.job(job_id(1))["status"] == "completed"
+
+
+def test_a_database_that_comes_back_with_another_password_is_found_by_the_next_run(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors.job(job_id(1))
+    assert doors.synthesize("unknown-id.json") != []
+    worker = doors.modules["synthesize"].worker
+    first = worker.database
+    monkeypatch.setattr(first, "transaction", _refuses)
+
+    assert doors.synthesize("object.json") != []
+
+    assert worker.database is not first
+    assert doors.synthesize("object.json") == []
+    assert doors.emitted()["ChunksBroken"] == [1]
+
+
+def _refuses(work: object) -> None:  # noqa: ARG001
+    raise DatabaseError("password authentication failed")

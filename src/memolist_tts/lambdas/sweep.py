@@ -49,4 +49,6 @@ def _tell(swept: Swept) -> None:
     t.measure(metrics, t.STALLED_JOBS, gauges.stalled)
     t.measure(metrics, t.PAUSED, int(gauges.is_paused))
     t.measure(metrics, t.FAILURE_RATE_1H, 100 * gauges.failure_rate_1h)
+    if count := len(swept.failed):
+        t.measure(metrics, t.JOBS_FAILED, count, {"attempts_used_up": count})
     t.measure(metrics, t.SWEEP_RAN, 1)

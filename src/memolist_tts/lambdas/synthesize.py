@@ -16,10 +16,11 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from memolist_tts import telemetry as t
-from memolist_tts.announce import log_report, measure_report
+from memolist_tts.announce import announce, log_report, measure_report
 from memolist_tts.assemble import Worker, model, today
-from memolist_tts.core.errors import NoSuchJob
+from memolist_tts.core.errors import KeyRefused, NoSuchJob
 from memolist_tts.core.message import BadMessage, job_id
+from memolist_tts.core.model import HandedBack
 from memolist_tts.settings import Needs, Settings
 
 SAFETY_S = 3.0
@@ -69,11 +70,16 @@ def _handle(record: SQSRecord, context: LambdaContext) -> None:
         _come_back_soon(record)
         raise
     except Exception as error:
+        t.measure(metrics, t.CHUNKS_BROKEN, 1)
         t.log(logger, t.CHUNK_BROKE, job_id=wanted, problem=f"{type(error).__name__}: {error}")
+        worker.forget()
         raise
     log_report(logger, report)
     measure_report(metrics, report)
+    announce(logger, worker.bus, report)
     _measure_shutdown()
+    if isinstance(report.outcome, HandedBack) and report.outcome.stop.code == KeyRefused.code:
+        worker.forget()
 
 
 def _measure_age(record: SQSRecord) -> None:
