@@ -43,6 +43,8 @@ OUTAGE = 8
 CONTENT_CODES = ("content_policy_violation", "content_filter", "moderation_blocked")
 """Refusals that are surely about the text."""
 LEASE_AHEAD_S = 0.5
+LONGEST_IDLE_S = 20.0
+"""A rest that the provider wants is waited for in the queue if it's longer, not by a run."""
 LOOK_AGAIN_S = 1.0
 OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
 JUDGES = 8
@@ -179,6 +181,9 @@ class Session:
         finally:
             self._crew.dismiss()
         self._give_slots_back()
+        if self.stop is not None:
+            # Whether these lines are at fault isn't known: the next run tries them.
+            self._failing.clear()
         self._release_held()
         yield self._take_ended()
 
@@ -259,7 +264,8 @@ class Session:
         if not self._slots:
             self._lease_slots()
         wait_s = self._slots[0] - self._terms.clock()
-        if self._slots[0] + self._call_s() > self._terms.deadline and self._blocked:
+        ends = self._slots[0] + self._call_s()
+        if self._blocked and (wait_s > LONGEST_IDLE_S or ends > self._terms.deadline):
             self._stop(
                 Stop(
                     code="throttled",
@@ -323,7 +329,8 @@ class Session:
             self._under_way.pop(ticket.work.clip, None)
             if ticket.is_call:
                 self._calling -= 1
-                self._note_latency(self._terms.clock() - ticket.started)
+                if not isinstance(report, Exception):
+                    self._note_latency(self._terms.clock() - ticket.started)
             if isinstance(report, Exception):
                 self._fell(ticket.work, report)
             else:
