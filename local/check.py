@@ -8,6 +8,7 @@ from pathlib import Path
 
 from local.api import Api, audio_urls
 from local.job import Utterance, follow, order, utterances
+from local.speech import SpeechServer
 from local.stack import Embedded
 from memolist_tts.core.verdict import judge
 
@@ -17,16 +18,20 @@ AUDIBLE = ("spoken", "reused")
 def faults(stack: Embedded, api: Api, list_id: str, job_id: str, audio: Path) -> list[str]:
     """Everything that is wrong after a first job over a list; an empty list if nothing is.
 
-    `audio` is the folder that the bucket's objects were copied to. Runs two more jobs: one
-    over the same list, one over a copy of it.
+    `audio` is the folder that the bucket's objects were copied to. With the local speech
+    server, two more jobs run: one over the same list, one over a copy of it. A real provider
+    doesn't tell what it charged, and is asked for nothing more.
     """
     heard = utterances(api, job_id)
-    return [
+    found = [
         *_row_faults(api.cards(list_id), heard),
         *_object_faults(stack.objects(), heard, audio),
-        *_charge_faults(stack, heard),
-        *_second_job_faults(stack, api, list_id),
+        *_twice_faults(heard),
     ]
+    if stack.speech is not None:
+        found += _charge_faults(stack.speech, heard)
+        found += _second_job_faults(stack, stack.speech, api, list_id)
+    return found
 
 
 def _row_faults(cards: Sequence[dict[str, str]], heard: Sequence[Utterance]) -> Iterator[str]:
@@ -60,25 +65,30 @@ def _object_faults(
             yield f"{_name(each)} lasts {verdict.duration_ms} ms, not {each.duration_ms} as its row"
 
 
-def _charge_faults(stack: Embedded, heard: Sequence[Utterance]) -> Iterator[str]:
-    texts = {(each.language, each.spoken) for each in heard if each.state in AUDIBLE}
+def _twice_faults(heard: Sequence[Utterance]) -> Iterator[str]:
     spoken = Counter((each.language, each.spoken) for each in heard if each.state == "spoken")
     for (language, text), count in spoken.items():
         if count > 1:
             yield f"{text!r} ({language}) was spoken {count} times"
-    charged = len(stack.speech.charges)
+
+
+def _charge_faults(speech: SpeechServer, heard: Sequence[Utterance]) -> Iterator[str]:
+    texts = {(each.language, each.spoken) for each in heard if each.state in AUDIBLE}
+    charged = len(speech.charges)
     if charged != len(texts):
         yield f"the provider charged {charged} requests for {len(texts)} different utterances"
 
 
-def _second_job_faults(stack: Embedded, api: Api, list_id: str) -> Iterator[str]:
+def _second_job_faults(
+    stack: Embedded, speech: SpeechServer, api: Api, list_id: str
+) -> Iterator[str]:
     texts = [(card["textEn"], card["textFr"]) for card in api.cards(list_id)]
     for what, other in (("the same list", list_id), ("a copy of it", api.add_list(texts))):
-        charged = len(stack.speech.charges)
+        charged = len(speech.charges)
         *_, end = follow(api, order(stack, api, other))
         if end.status != "completed":
             yield f"another job over {what} ended as {end.status}: {end.why}"
-        if again := len(stack.speech.charges) - charged:
+        if again := len(speech.charges) - charged:
             yield f"another job over {what} made {again} calls to the provider, not 0"
 
 

@@ -1,7 +1,7 @@
 """`python -m local.demo [DECK.csv]`: a deck is spoken, end to end, on real parts.
 
 What it printed and wrote stays when everything has stopped: `.demo/audio` plays the part
-of the CDN, and `.demo/index.html` has a player for every clip.
+of the CDN, and `.demo/index.html` has a button for every clip.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 import webbrowser
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -25,66 +25,108 @@ from rich.text import Text
 
 from local.api import Api
 from local.check import AUDIBLE, faults
-from local.deck import SAMPLE, DeckError, Phrase, read_deck
+from local.deck import SAMPLE, Deck, DeckError, read_deck
 from local.job import JobStalled, Utterance, follow, order, utterances
-from local.page import Clip, write_page
-from local.stack import Embedded, embedded
+from local.job import Progress as JobProgress
+from local.page import Cards, Entry, counted, write_page
+from local.stack import Embedded, Provider, embedded
 
-PIPED_WIDTH = 240
-"""Where no terminal says how wide it is: each URL on one line."""
+TEXT_WIDTH = 70
+"""A longer text goes on below itself."""
 
 
 class DemoError(Exception):
-    """The job didn't complete; the text says why."""
+    """The demo can't go on; the text says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status."""
     options = _options(arguments)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console = Console(highlight=False)
     try:
-        phrases = read_deck(Path(options.deck or SAMPLE))
-        wrong = _run(console, phrases, Path(options.folder).resolve(), options.check)
+        provider = _provider(os.environ)
+        deck = read_deck(Path(options.deck or SAMPLE))
+        title = Path(options.deck).name if options.deck else _size(deck)
+        wrong = _run(console, deck, title, provider, options)
     except (DeckError, DemoError) as error:
         wrong = [str(error)]
     except KeyboardInterrupt:
         return 130
     for each in wrong:
-        console.print(f"✗ {each}", style="red", markup=False)
+        console.print(f"✗ {each}", style="red", markup=False, soft_wrap=True)
     return 1 if wrong else 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.demo", description="Speak a deck.")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.demo",
+        description="Speak a deck.",
+        epilog="The voice is a local stand-in; DEMO_VOICE=openai with OPENAI_API_KEY is the "
+        "real one, and costs money.",
+    )
     parser.add_argument("deck", nargs="?", help="a file of two columns, English and French")
     parser.add_argument("--check", action="store_true", help="verify rows, objects and audio")
     parser.add_argument("--folder", default=".demo", help="for the page and its clips")
+    parser.add_argument("-v", "--verbose", action="store_true", help="name what was left out")
     return parser.parse_args(arguments)
 
 
-def _run(console: Console, phrases: Sequence[Phrase], folder: Path, is_checked: bool) -> list[str]:
-    """Speak the deck and show it; what `--check` found wrong."""
+def _provider(environ: Mapping[str, str]) -> Provider | None:
+    """The real one where it is asked for by name: a key alone spends nobody's money."""
+    match environ.get("DEMO_VOICE", "").strip().lower():
+        case "" | "local":
+            return None
+        case "openai" if key := environ.get("OPENAI_API_KEY", "").strip():
+            return Provider(api_key=key, base_url=environ.get("OPENAI_BASE_URL", "").strip())
+        case "openai":
+            raise DemoError("DEMO_VOICE=openai needs OPENAI_API_KEY: the project's key, sk-…")
+        case other:
+            raise DemoError(f"DEMO_VOICE={other} is unknown: write openai, or leave it out")
+
+
+def _size(deck: Deck) -> str:
+    return f"A deck of {counted(len(deck.phrases), 'card')}"
+
+
+def _run(
+    console: Console, deck: Deck, title: str, provider: Provider | None, options: argparse.Namespace
+) -> list[str]:
+    """Speak the deck and show it; what went wrong."""
     started = time.monotonic()
+    folder = Path(options.folder).resolve()
     audio = _emptied(folder / "audio")
+    page = folder / "index.html"
+    _tell_ignored(console, deck)
     with ExitStack() as running:
-        with console.status("Starting PostgreSQL, an AWS emulator and a speech server"):
-            stack = running.enter_context(embedded(public_base_url=audio.as_uri()))
+        with console.status(_starting(provider)):
+            stack = running.enter_context(
+                embedded(public_base_url=audio.as_uri(), provider=provider)
+            )
             api = running.enter_context(Api(stack.database_url))
-        _tell_left_out(console, stack)
-        list_id = api.add_list((phrase.en, phrase.fr) for phrase in phrases)
+        _tell_left_out(console, stack, options.verbose)
+        list_id = api.add_list((phrase.en, phrase.fr) for phrase in deck.phrases)
         job_id = order(stack, api, list_id)
-        _watch(console, stack, api, job_id)
+        end = _watch(console, stack, api, job_id, total=2 * len(deck.phrases))
         heard = utterances(api, job_id)
         _copy(stack.objects(), audio)
-        page = folder / "index.html"
-        write_page(page, "A deck, spoken", _clips(heard, audio))
-        _show(console, heard, page, time.monotonic() - started)
-        wrong = faults(stack, api, list_id, job_id, audio) if is_checked else []
-    if is_checked and not wrong:
-        console.print("✓ Checked: rows, objects, audio and charges.", style="green")
+        voice = _voice(stack, provider)
+        write_page(page, title, voice, _cards(heard, audio))
+        _show(console, heard, time.monotonic() - started)
+        _tell_where(console, voice, page)
+        wrong = _ended(console, stack, end)
+        if options.check and not wrong:
+            wrong = faults(stack, api, list_id, job_id, audio)
+    if options.check and not wrong:
+        _tell_checked(console, provider)
     if _has_screen():
         webbrowser.open(page.as_uri())
     return wrong
+
+
+def _starting(provider: Provider | None) -> str:
+    if provider is None:
+        return "Starting PostgreSQL, an AWS emulator and a speech server"
+    return "Starting PostgreSQL and an AWS emulator"
 
 
 def _emptied(folder: Path) -> Path:
@@ -93,28 +135,45 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _tell_left_out(console: Console, stack: Embedded) -> None:
-    if stack.stack.left_out:
-        names = ", ".join(stack.stack.left_out)
-        console.print(f"Not deployed, the emulator doesn't know it: {names}", style="dim")
+def _tell_ignored(console: Console, deck: Deck) -> None:
+    if deck.ignored:
+        told = ", ".join(deck.ignored)
+        console.print(f"Ignored in the deck: {told}.", style="dim", markup=False, soft_wrap=True)
 
 
-def _watch(console: Console, stack: Embedded, api: Api, job_id: str) -> None:
-    """Show a job's progress until it is completed. Raises `DemoError`, the log printed."""
+def _tell_left_out(console: Console, stack: Embedded, is_verbose: bool) -> None:
+    out = stack.stack.left_out
+    if out:
+        names = ": " + ", ".join(out) if is_verbose else ""
+        console.print(
+            f"{len(out)} saved queries and alarms were left out: "
+            f"the emulator doesn't know them{names}",
+            style="dim",
+            soft_wrap=True,
+        )
+
+
+def _watch(console: Console, stack: Embedded, api: Api, job_id: str, total: int) -> JobProgress:
+    """Show a job's progress until its end, which is returned. Raises `DemoError`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
-            task = bar.add_task("queued", total=None)
+            task = bar.add_task("queued", total=total)
             for now in follow(api, job_id):
                 bar.update(
-                    task, description=now.status, completed=now.done, total=now.total or None
+                    task, description=now.status, completed=now.done, total=now.total or total
                 )
     except JobStalled as stalled:
         console.print(stack.log(), style="dim", markup=False)
         raise DemoError(str(stalled)) from stalled
-    if now.status != "completed":
-        console.print(stack.log(), style="dim", markup=False)
-        raise DemoError(f"the job ended as {now.status}: {now.why}")
+    return now
+
+
+def _ended(console: Console, stack: Embedded, end: JobProgress) -> list[str]:
+    if end.status == "completed":
+        return []
+    console.print(stack.log(), style="dim", markup=False)
+    return [f"the job ended as {end.status}: {end.why}"]
 
 
 def _copy(objects: dict[str, bytes], audio: Path) -> None:
@@ -125,39 +184,78 @@ def _copy(objects: dict[str, bytes], audio: Path) -> None:
         target.write_bytes(mp3)
 
 
-def _clips(heard: Sequence[Utterance], audio: Path) -> list[list[Clip]]:
+def _voice(stack: Embedded, provider: Provider | None) -> str:
+    """Whose the voice is, in a sentence."""
+    if stack.speech is not None:
+        return f"The voice is a local stand-in ({stack.speech.voice}), not OpenAI's."
+    of = provider.base_url if provider else ""
+    return f"The voice is that of {of}." if of else "The voice is OpenAI's."
+
+
+def _cards(heard: Sequence[Utterance], audio: Path) -> Cards:
     base = audio.parent.as_uri() + "/"
-    audible = [each for each in heard if each.state in AUDIBLE]
-    return [
-        [
-            Clip(
+    return {
+        card: [
+            Entry(
                 language=each.language,
                 text=each.spoken,
                 shown_text=each.shown,
                 duration_s=each.duration_ms / 1000,
-                path=(each.url or "").removeprefix(base),
+                path=(each.url or "").removeprefix(base) if each.state in AUDIBLE else "",
+                reason=each.message,
             )
-            for each in card
+            for each in of_card
         ]
-        for _, card in groupby(audible, key=lambda each: each.card)
-    ]
+        for card, of_card in groupby(heard, key=lambda each: each.card)
+    }
 
 
-def _show(console: Console, heard: Sequence[Utterance], page: Path, elapsed_s: float) -> None:
+def _show(console: Console, heard: Sequence[Utterance], elapsed_s: float) -> None:
     table = Table("card", "", "text", "seconds", "URL", box=None, pad_edge=False)
     table.columns[0].justify = table.columns[3].justify = "right"
+    table.columns[2].max_width = TEXT_WIDTH
+    table.columns[4].no_wrap = True
+    has_links = console.is_terminal and console.color_system is not None
     for each in heard:
-        link = Text(each.url or each.message, overflow="ellipsis", no_wrap=True)
-        if each.url:
-            link.stylize(f"link {each.url}")
         seconds = f"{each.duration_ms / 1000:.2f}" if each.duration_ms else each.state
-        table.add_row(str(each.card), each.language, Text(each.spoken), seconds, link)
-    console.print(table)
+        url = _url(each.url, has_links)
+        table.add_row(str(each.card), each.language, _text(each), seconds, url)
+    if not has_links:
+        # A URL that can't be followed by a click is there to be copied: whole, on one line.
+        endless = console.options.update_width(100_000)
+        console.width = max(console.width, console.measure(table, options=endless).maximum)
+    console.print(table, crop=has_links)
     states = Counter(each.state for each in heard)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    console.print(f"{len(heard)} utterances in {elapsed_s:.1f} s: {counts}.", style="bold")
-    console.print("The voices are synthetic (AI); whoever listens must be told so.")
-    console.print("Listen:", Text(str(page), style=f"link {page.as_uri()}"))
+    told = f"{counted(len(heard), 'utterance')} in {elapsed_s:.1f} s: {counts}."
+    console.print(told, style="bold")
+
+
+def _text(each: Utterance) -> Text:
+    if each.state in AUDIBLE:
+        return Text(each.spoken)
+    return Text.assemble(each.spoken or each.shown, "\n", (each.message, "dim"))
+
+
+def _url(url: str | None, has_links: bool) -> Text:
+    """A click on what tells one clip from the others; or the whole URL."""
+    if not url or not has_links:
+        return Text(url or "")
+    name = url.rpartition("/")[2]
+    return Text(f"{name[:11]}….mp3", style=f"link {url}")
+
+
+def _tell_where(console: Console, voice: str, page: Path) -> None:
+    console.print(voice, "It is synthetic (AI); whoever listens must be told so.", soft_wrap=True)
+    console.print("Listen:", Text(str(page), style=f"link {page.as_uri()}"), soft_wrap=True)
+
+
+def _tell_checked(console: Console, provider: Provider | None) -> None:
+    if provider is None:
+        console.print("✓ Checked: rows, objects, audio and charges.", style="green")
+    else:
+        told = "✓ Checked: rows, objects and audio; not the charges, which only OpenAI knows."
+        console.print(told, style="green", soft_wrap=True)
 
 
 def _has_screen() -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,21 @@ TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A real provider to speak with instead of the local stand-in."""
+
+    api_key: str = field(repr=False)
+    base_url: str = ""
+    """Of a server that is compatible with OpenAI's; blank for OpenAI itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
     """The running stack."""
 
     database_url: str
-    speech: SpeechServer
+    speech: SpeechServer | None
+    """The stand-in for the provider; None where the real one speaks."""
     aws: Aws
     stack: Stack
 
@@ -55,13 +65,20 @@ FUNCTIONS = ("SynthesizeFunction", "SweepFunction")
 
 
 @contextmanager
-def embedded(*, public_base_url: str, template: Path = TEMPLATE) -> Iterator[Embedded]:
+def embedded(
+    *, public_base_url: str, provider: Provider | None = None, template: Path = TEMPLATE
+) -> Iterator[Embedded]:
     """Start it all on free ports of 127.0.0.1, with the tables there and the template deployed.
 
-    `public_base_url` stands for the CDN's. Nothing outlives the block, or this process.
+    `public_base_url` stands for the CDN's. Without a `provider` the local speech server
+    speaks. Nothing outlives the block, or this process.
     """
-    postgres, aws, speech = Postgres(), Aws(), SpeechServer(api_key=API_KEY)
-    with together(postgres, aws, speech):
+    postgres, aws = Postgres(), Aws()
+    speech = SpeechServer(api_key=API_KEY) if provider is None else None
+    with together(postgres, aws, *([speech] if speech else [])):
+        if speech:
+            provider = Provider(api_key=API_KEY, base_url=speech.base_url)
+        assert provider is not None
         url = postgres.create("memolist")
         create_tables(url)
         migrate(url)
@@ -70,10 +87,15 @@ def embedded(*, public_base_url: str, template: Path = TEMPLATE) -> Iterator[Emb
             "memolist-tts",
             parameters={
                 "DatabaseUrlSecretArn": aws.secret("database-url", url),
-                "OpenAiApiKeySecretArn": aws.secret("openai-api-key", API_KEY),
-                "OpenAiBaseUrl": speech.base_url,
+                "OpenAiApiKeySecretArn": aws.secret("openai-api-key", provider.api_key),
+                "OpenAiBaseUrl": provider.base_url,
             },
-            environment={"PUBLIC_BASE_URL": public_base_url},
+            # The functions inherit this process's variables, and a value goes before a secret.
+            environment={
+                "PUBLIC_BASE_URL": public_base_url,
+                "DATABASE_URL": "",
+                "OPENAI_API_KEY": "",
+            },
         )
         yield Embedded(database_url=url, speech=speech, aws=aws, stack=stack)
 

@@ -15,6 +15,8 @@ SAMPLE_RATE_HZ = 24_000
 
 
 class Engine(Protocol):
+    name: ClassVar[str]
+
     def speaks(self, language: str) -> bool:
         """Whether it has a voice for this ISO 639-1 code."""
         ...
@@ -27,6 +29,7 @@ class Engine(Protocol):
 class Pico:
     """SVOX Pico by py-nanotts (Apache-2.0): the better French."""
 
+    name: ClassVar = "SVOX Pico"
     _voices: ClassVar = {"en": "en-US", "fr": "fr-FR", "de": "de-DE", "es": "es-ES", "it": "it-IT"}
     _own_rate_hz = 16_000
     _volume = 0.5  # at its own volume English clips: 502 samples of a 3 s sentence, measured
@@ -49,6 +52,7 @@ class Pico:
 class Espeak:
     """espeak-ng by espeakng-loader (GPL-3, so never a dependency of what is deployed)."""
 
+    name: ClassVar = "eSpeak NG"
     _synchronous, _rate, _pitch = 2, 1, 3
     _utf8 = 1
     _words_per_minute = 150

@@ -55,7 +55,7 @@ def exchange_of(request: web.Request) -> Exchange:
 
 @web.middleware
 async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Check the key, turn refusals into answers, count who is there."""
+    """Check the key, turn refusals into answers, count who is there; let who leaves go."""
     if request.path.startswith("/_"):
         return await handler(request)
     desk = request.app[DESK]
@@ -70,6 +70,9 @@ async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as missing:
         message = f"Invalid URL ({request.method} {request.path})"
         return refusal_answer(Refusal(status=missing.status, message=message), exchange)
+    except ConnectionError:
+        # The client has gone: nobody is left to answer, and nothing of ours went wrong.
+        return web.Response()
     finally:
         desk.crowd.leave()
 

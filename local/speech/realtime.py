@@ -78,7 +78,9 @@ class _ResponseCreate(BaseModel):
 
 async def session(request: web.Request) -> web.StreamResponse:
     """Serve one session until the client leaves, or a fault ends it."""
-    socket = web.WebSocketResponse(max_msg_size=0)
+    # Uncompressed: the library packs large frames in tasks of its own, which complain of a
+    # client that has left when nobody awaits them any more.
+    socket = web.WebSocketResponse(max_msg_size=0, compress=False)
     exchange = exchange_of(request)
     name = request.query.get("model")
     await socket.prepare(request)

@@ -65,6 +65,11 @@ class SpeechServer:
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
         self._stop_loop()
 
+    @property
+    def voice(self) -> str:
+        """The name of the engine that speaks."""
+        return engines()[0].name
+
     def add_fault(self, fault: str, **rule: Any) -> None:
         """A rule for coming requests, with the fields of `Fault`."""
         self._desk.faults.add(Fault(fault=fault, **rule))

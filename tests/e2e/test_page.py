@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from chromium import Page, chromium, program
 
-from local.page import Clip, write_page
+from local.page import Cards, Entry, write_page
+from local.speech import SpeechServer
 from local.speech.sound import mp3, spoken
 
 pytestmark = pytest.mark.chromium
@@ -30,9 +31,51 @@ new Promise((done) => {
       if (ended.length === players.length) done(ended);
     });
   });
-  document.querySelector("button").click();
+  document.querySelector("#whole").click();
 })
 """
+
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "DEMO_VOICE": ""}
+
+BUTTONS = "[...document.querySelectorAll('.clip button')]"
+
+PLAY_SECOND_AND_PAUSE = """
+new Promise((done) => {
+  const button = document.querySelectorAll(".clip button")[1];
+  const players = [...document.querySelectorAll("audio")];
+  const name = () => button.getAttribute("aria-label");
+  const said = [];
+  players[1].addEventListener("playing", () => {
+    said.push(name(), players.every((player, index) => player.paused === (index !== 1)));
+    button.click();
+  });
+  players[1].addEventListener("pause", () => {
+    said.push(name(), players.every((player) => player.paused));
+    done(said);
+  });
+  button.click();
+})
+"""
+
+PLAY_UNTIL_IT_STOPS = """
+new Promise((done) => {
+  const button = document.querySelector("#whole");
+  let ended = 0;
+  document.querySelectorAll("audio").forEach((player) => {
+    player.defaultPlaybackRate = player.playbackRate = 16;
+    player.addEventListener("ended", () => { ended += 1; });
+  });
+  button.click();
+  new MutationObserver(() => setTimeout(() => done([ended, button.textContent])))
+    .observe(button, { childList: true });
+})
+"""
+
+REASON = "The card shows only emoji; add a word."
+SILENT = [
+    Entry(language=language, text="", shown_text="😀", reason=REASON) for language in ("en", "fr")
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +90,27 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture
 def page(browser: Page, tmp_path: Path) -> Page:
-    """The page of a small deck, opened."""
-    cards = [
-        [clip(tmp_path, language, text) for language, text in zip(("en", "fr"), texts, strict=True)]
-        for texts in TEXTS
-    ]
-    write_page(tmp_path / "index.html", "Cats & <dogs>", cards)
-    browser.open((tmp_path / "index.html").as_uri())
+    """The page of a small deck, opened; its second card has nothing that could be spoken."""
+    cards = {
+        number: [entry(tmp_path, *each) for each in zip(("en", "fr"), texts, strict=True)]
+        for number, texts in zip((1, 3, 4), TEXTS, strict=True)
+    }
+    return opened(browser, tmp_path, {1: cards[1], 2: SILENT, 3: cards[3], 4: cards[4]})
+
+
+def opened(browser: Page, folder: Path, cards: Cards) -> Page:
+    write_page(folder / "index.html", "Cats & <dogs>", "The voice is a <stand-in>.", cards)
+    browser.open((folder / "index.html").as_uri())
     return browser
 
 
-def clip(folder: Path, language: str, text: str) -> Clip:
+def entry(folder: Path, language: str, text: str) -> Entry:
     name = f"clips of {language}/{abs(hash(text))}#1.mp3"
     pcm = spoken(text, language, 1.0, 1.0)
     assert pcm is not None
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(mp3(pcm, 128))
-    return Clip(
+    return Entry(
         language=language, text=text, shown_text=f"<i>{text}</i>", duration_s=1.0, path=name
     )
 
@@ -75,30 +122,80 @@ def test_one_button_plays_every_clip_to_its_end_in_order(page: Page) -> None:
     assert all(position == duration > 0.3 for _, position, duration in ended)
 
 
-def test_every_clip_has_controls_and_a_name_that_tells_it_from_the_others(page: Page) -> None:
-    players = "[...document.querySelectorAll('audio')]"
-
-    names = page.run(f"{players}.map((player) => player.getAttribute('aria-label'))")
+def test_every_clip_has_a_button_whose_name_tells_it_from_the_others(page: Page) -> None:
+    names = page.run(f"{BUTTONS}.map((button) => button.getAttribute('aria-label'))")
 
     assert names == [
-        f"{name}: {text}"
+        f"Play {name}: {text}"
         for texts in TEXTS
         for name, text in zip(("English", "French"), texts, strict=True)
     ]
-    assert page.run(f"{players}.every((player) => player.controls)")
+    assert page.run(f"{BUTTONS}.every((button) => button.tabIndex === 0)")
+    assert not page.run("document.querySelector('audio').controls")
+
+
+def test_a_clip_s_button_plays_it_alone_and_pauses_it(page: Page) -> None:
+    said = page.run(PLAY_SECOND_AND_PAUSE)
+
+    assert said == ["Pause French: chat", True, "Play French: chat", True]
 
 
 def test_texts_are_shown_as_they_are_and_in_their_language(page: Page) -> None:
-    texts = page.run("[...document.querySelectorAll('li p')].map((p) => [p.lang, p.textContent])")
+    texts = page.run(
+        "[...document.querySelectorAll('.clip p')].map((p) => [p.lang, p.textContent])"
+    )
 
     assert texts[2] == ["en", "it's <b>4 > 3</b>on the card: <i>it's <b>4 > 3</b></i>"]
     assert texts[3][0] == "fr"
-    assert page.run("document.querySelectorAll('li b, li i').length") == 0
+    assert page.run("document.querySelectorAll('p b, p i').length") == 0
     assert page.run("document.title") == "Cats & <dogs>"
 
 
-def test_listeners_are_told_that_the_voice_is_ai(page: Page) -> None:
-    assert "generated by AI" in page.run("document.querySelector('header').textContent")
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [("Ça va\u00a0?", "Ça va?"), ("l’été", "l'été"), ("(le) chat", "le chat")],
+)
+def test_a_card_that_differs_in_spaces_or_punctuation_alone_isn_t_shown_twice(
+    browser: Page, tmp_path: Path, shown: str, said: str
+) -> None:
+    one = Entry(language="fr", text=said, shown_text=shown, duration_s=1.0, path="a.mp3")
+
+    opened(browser, tmp_path, {1: [one]})
+
+    assert browser.run("document.querySelector('.clip p').textContent") == said
+
+
+def test_what_was_not_spoken_keeps_its_number_and_tells_why(page: Page) -> None:
+    numbers = page.run("[...document.querySelectorAll('li > b')].map((each) => each.textContent)")
+    second = page.run("document.querySelectorAll('li')[1].textContent")
+    header = page.run("document.querySelector('header').textContent")
+
+    assert numbers == ["1", "2", "3", "4"]
+    assert "😀" in second
+    assert REASON in second
+    assert "4 cards." in header
+    assert "2 phrases weren't spoken" in header
+
+
+def test_a_deck_without_a_clip_has_no_button_to_play_it(browser: Page, tmp_path: Path) -> None:
+    opened(browser, tmp_path, {1: SILENT})
+
+    assert browser.run("document.querySelectorAll('button').length") == 0
+    assert "1 card." in browser.run("document.querySelector('header').textContent")
+
+
+def test_the_deck_plays_on_past_a_clip_that_is_gone(page: Page, tmp_path: Path) -> None:
+    next(tmp_path.glob("clips of fr/*")).unlink()
+
+    assert page.run(PLAY_UNTIL_IT_STOPS) == [2 * len(TEXTS) - 1, "Play the whole deck"]
+    assert "not found" in page.run("document.querySelector('ol').textContent")
+
+
+def test_listeners_are_told_whose_the_voice_is_and_that_it_is_ai(page: Page) -> None:
+    told = page.run("document.querySelector('header').textContent")
+
+    assert "The voice is a <stand-in>." in told
+    assert "generated by AI" in told
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
@@ -111,12 +208,73 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
     assert len(linked) > len(TEXTS)
 
 
+def test_the_demo_tells_what_it_skipped_and_whose_the_voice_is(tmp_path: Path) -> None:
+    deck = tmp_path / "mine.csv"
+    deck.write_text("Front,Back,Tags\ncat,chat,animals\n😀,chien,\n", encoding="utf-8")
+
+    demo = subprocess.run(
+        [sys.executable, "-m", "local.demo", str(deck), "--folder", str(tmp_path)],
+        env=ENVIRONMENT | {"OPENAI_API_KEY": "sk-not-to-be-used", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    lines = [" ".join(line.split()) for line in demo.stdout.splitlines()]
+    url = f"{(tmp_path / 'audio').as_uri()}/v1-"
+    assert "Ignored in the deck: column 3 (Tags)." in lines
+    assert any(line.startswith("1 en cat ") and url in line for line in lines)
+    assert all(line.endswith("-0.mp3") for line in lines if url in line)
+    assert "2 en 😀 skipped" in lines
+    assert "The card shows only emoji or symbols; add a word to have it read." in lines
+    assert "not OpenAI's. It is synthetic (AI)" in demo.stdout
+    assert "mine.csv" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_demo_speaks_with_the_real_voice_where_it_is_asked_for(tmp_path: Path) -> None:
+    deck = tmp_path / "mine.csv"
+    deck.write_text("cat,chat\n", encoding="utf-8")
+
+    with SpeechServer(api_key="sk-of-mine") as server:
+        demo = subprocess.run(
+            [sys.executable, "-m", "local.demo", str(deck), "--check", "--folder", str(tmp_path)],
+            env=ENVIRONMENT
+            | {
+                "DEMO_VOICE": "openai",
+                "OPENAI_API_KEY": "sk-of-mine",
+                "OPENAI_BASE_URL": server.base_url,
+            },
+            capture_output=True,
+            text=True,
+        )
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert sorted(charge.input for charge in server.charges) == ["cat", "chat"]
+    assert "not the charges" in demo.stdout
+    assert "sk-of-mine" not in demo.stdout + demo.stderr
+
+
+@pytest.mark.parametrize(
+    ("voice", "told"), [("openai", "needs OPENAI_API_KEY"), ("opnai", "opnai is unknown")]
+)
+def test_a_voice_that_can_t_be_had_is_told_before_anything_starts(voice: str, told: str) -> None:
+    demo = subprocess.run(
+        [sys.executable, "-m", "local.demo"],
+        env=ENVIRONMENT | {"DEMO_VOICE": voice, "OPENAI_API_KEY": ""},
+        capture_output=True,
+        text=True,
+    )
+
+    assert demo.returncode == 1
+    assert told in demo.stdout
+
+
 def test_the_demo_speaks_its_deck_and_its_page_plays_to_the_end(
     browser: Page, tmp_path: Path
 ) -> None:
     demo = subprocess.run(
         [sys.executable, "-m", "local.demo", "--check", "--folder", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
     )

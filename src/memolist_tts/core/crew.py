@@ -17,19 +17,16 @@ class Crew(Generic[Ticket, Outcome]):
 
     `concurrent.futures` joins its threads when the interpreter exits: one call
     that hangs would keep the process alive. Here a task past its time is
-    abandoned; what it still brings after `dismiss` goes to `orphan`, on its thread.
+    abandoned: its thread still ends it, and nobody hears.
     """
 
-    def __init__(self, size: int, orphan: Callable[[Ticket, Outcome | Exception], None]) -> None:
+    def __init__(self, size: int) -> None:
         self._size = size
-        self._orphan = orphan
         self._tasks: queue.SimpleQueue[tuple[Ticket, Callable[[], Outcome]] | None] = (
             queue.SimpleQueue()
         )
         self._reports: queue.SimpleQueue[tuple[Ticket, Outcome | Exception]] = queue.SimpleQueue()
         self._threads = 0
-        self._ending = threading.Lock()
-        self._is_dismissed = False
         self.busy = 0
         """Tasks given out and not reported yet."""
 
@@ -48,15 +45,7 @@ class Crew(Generic[Ticket, Outcome]):
                 report: Outcome | Exception = task()
             except Exception as error:
                 report = error
-            self._hand_in(ticket, report)
-
-    def _hand_in(self, ticket: Ticket, report: Outcome | Exception) -> None:
-        with self._ending:
-            is_orphan = self._is_dismissed
-            if not is_orphan:
-                self._reports.put((ticket, report))
-        if is_orphan:
-            self._orphan(ticket, report)
+            self._reports.put((ticket, report))
 
     def reports(self, timeout_s: float) -> list[tuple[Ticket, Outcome | Exception]]:
         """Wait up to `timeout_s` for an end, then return all there are."""
@@ -69,10 +58,6 @@ class Crew(Generic[Ticket, Outcome]):
         return found
 
     def dismiss(self) -> None:
-        """Let the threads go as they finish; what nobody has heard is orphaned."""
-        with self._ending:
-            self._is_dismissed = True
-        for ticket, report in self.reports(0):
-            self._orphan(ticket, report)
+        """Let the threads go as they finish."""
         for _ in range(self._threads):
             self._tasks.put(None)

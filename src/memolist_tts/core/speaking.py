@@ -7,7 +7,6 @@ flush, never for a call that overruns.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from memolist_tts.core import mp3, takes
+from memolist_tts.core import takes
 from memolist_tts.core.crew import Crew
 from memolist_tts.core.errors import (
     MemolistError,
@@ -31,7 +30,7 @@ from memolist_tts.core.errors import (
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Stop
 from memolist_tts.core.pacing import Pace, Seen
 from memolist_tts.core.ports import PaceBook, Speaker, Storage
-from memolist_tts.core.takes import Answer, Ending, Rejected, Stored, Unfinished, Work
+from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
 
 TRIES = 3
 """Failed calls before an utterance is given up (a gateway may hide a 4xx in a 500)."""
@@ -47,8 +46,6 @@ LONGEST_IDLE_S = 20.0
 """A rest that the provider wants is waited for in the queue if it's longer, not by a run."""
 LOOK_AGAIN_S = 1.0
 OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
-JUDGES = 8
-"""Threads beside those in flight, that judge and store."""
 FIRST_CALL_S = 5.0
 """How long a call is thought to take before one has been seen."""
 CALL_TIMEOUT_S = 20.0
@@ -136,9 +133,7 @@ class Session:
         self._storage = storage
         self._pace_book = pace
         self._terms = terms
-        self._crew: Crew[_Ticket, Answer | Ending | None] = Crew(
-            terms.in_flight + JUDGES, self._keep_orphan
-        )
+        self._crew: Crew[_Ticket, Answer | Stored | None] = Crew(terms.in_flight)
         self._calling = 0
         self._ready = deque(work for work in works if not work.look_first)
         self._to_look = deque(work for work in works if work.look_first)
@@ -187,12 +182,6 @@ class Session:
         self._release_held()
         yield self._take_ended()
 
-    def _keep_orphan(self, ticket: _Ticket, report: Answer | Ending | Exception | None) -> None:
-        """A call that overran the run is paid for: what it brought is stored for the next one."""
-        if isinstance(report, Answer) and report.is_whole:
-            with contextlib.suppress(StorageError, mp3.BrokenMp3):
-                takes.conclude(ticket.work, self._storage)
-
     def _goes_on(self) -> bool:
         if self._under_way:
             return self._terms.clock() < self._finish_by
@@ -239,10 +228,11 @@ class Session:
         timeout_s = min(CALL_TIMEOUT_S, left_s)
         self.figures.requests += 1
         self._calling += 1
-        self._start(work, partial(takes.call, work, self._speaker, timeout_s), is_call=True)
+        task = partial(takes.call, work, self._speaker, self._storage, timeout_s)
+        self._start(work, task, is_call=True)
 
     def _start(
-        self, work: Work, task: Callable[[], Answer | Ending | None], *, is_call: bool = False
+        self, work: Work, task: Callable[[], Answer | Stored | None], *, is_call: bool = False
     ) -> None:
         self._under_way[work.clip] = work
         self.started.add(work.clip)
@@ -340,19 +330,28 @@ class Session:
         self.figures.longest_call_s = max(self.figures.longest_call_s, seconds)
         self._window.latency_s = max(self._window.latency_s or 0.0, seconds)
 
-    def _ended_well(self, work: Work, report: Answer | Ending | None) -> None:
+    def _ended_well(self, work: Work, report: Answer | Stored | None) -> None:
         match report:
             case None:
                 self._not_found(work)
-            case Answer():
-                self._answered(work, report)
             case Stored():
                 self._end(work, report)
+            case Answer(ending=ending):
+                work.tries = 0
+                self._window.answers += 1
+                self._window.limits = report.limits or self._window.limits
+                self._succeeded()
+                self._concluded(work, ending)
+
+    def _concluded(self, work: Work, ending: Stored | Unfinished | Rejected) -> None:
+        match ending:
+            case Stored():
+                self._end(work, ending)
             case Rejected(reason=reason):
                 message = f"No sound recording in {len(work.takes)} takes: {reason}. Retry the job."
                 self._end(work, Given(code="bad_audio", message=message))
-            case Unfinished():
-                self.figures.retaken += 1
+            case Unfinished(is_retake=is_retake):
+                self.figures.retaken += is_retake
                 self._again(work)
 
     def _not_found(self, work: Work) -> None:
@@ -364,17 +363,6 @@ class Session:
         else:
             work.look_first = False
             self._ready.append(work)
-
-    def _answered(self, work: Work, answer: Answer) -> None:
-        work.tries = 0
-        self._window.answers += 1
-        self._window.limits = answer.limits or self._window.limits
-        self._succeeded()
-        if answer.is_whole:
-            # Not in flight any more: the next call need not wait until this one is judged.
-            self._start(work, partial(takes.conclude, work, self._storage))
-        else:
-            self._ready.appendleft(work)
 
     def _again(self, work: Work) -> None:
         if self.stop is not None and any(take.verdict.is_sound for take in work.takes):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from memolist_tts.core import mp3, verdict
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
@@ -11,6 +11,8 @@ from memolist_tts.core.ports import Speaker, Storage
 from memolist_tts.core.prices import cost_usd
 from memolist_tts.core.verdict import Verdict
 
+_JUDGE = threading.Lock()
+"""Judging is computation: several at once would all end late, and start the next wave as one."""
 MOST_TAKES = 3
 """The first and two more: a third bad one is no accident."""
 
@@ -59,7 +61,9 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """Another take is due."""
+    """Another call is due: the next part, or another take."""
+
+    is_retake: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +77,8 @@ class Rejected:
 class Answer:
     """A call that brought something, and what the provider said of its pace."""
 
-    is_whole: bool
-    """Whether the take has all its parts and can be judged."""
+    ending: Stored | Unfinished | Rejected
     limits: Limits | None = None
-
-
-Ending: TypeAlias = Stored | Unfinished | Rejected
 
 
 def look(work: Work, storage: Storage) -> Stored | None:
@@ -90,24 +90,27 @@ def look(work: Work, storage: Storage) -> Stored | None:
     return Stored(clip=_clip(work, audio, mp3.walk(audio).duration_ms, None), found=True)
 
 
-def call(work: Work, speaker: Speaker, timeout_s: float) -> Answer:
-    """Make one call and keep what it brought."""
+def call(work: Work, speaker: Speaker, storage: Storage, timeout_s: float) -> Answer:
+    """Make one call; with the last part, judge the take and store the clip if it's sound."""
     work.characters += work.characters_next
     speech = speaker.speak(work.line.requests[len(work.parts)], timeout_s)
     work.parts.append(speech)
-    return Answer(is_whole=len(work.parts) == len(work.line.requests), limits=speech.limits)
+    if len(work.parts) < len(work.line.requests):
+        return Answer(ending=Unfinished(is_retake=False), limits=speech.limits)
+    return Answer(ending=_conclude(work, storage), limits=speech.limits)
 
 
-def conclude(work: Work, storage: Storage) -> Ending:
+def _conclude(work: Work, storage: Storage) -> Stored | Unfinished | Rejected:
     """Judge a whole take: publish the best, take again, or give up; the numbers are AUDIO's."""
-    work.takes.append(_take(work))
+    with _JUDGE:
+        work.takes.append(_take(work))
     work.parts.clear()
     newest = work.takes[-1].verdict
     if newest.is_sound and not newest.soft:
         return _store(work, work.takes[-1], storage)
     sound = [take for take in work.takes if take.verdict.is_sound]
     if len(work.takes) < MOST_TAKES and len(sound) < 2:
-        return Unfinished()
+        return Unfinished(is_retake=True)
     if sound:
         return _store(work, min(sound, key=_badness), storage)
     return Rejected(reason=min(work.takes, key=_badness).verdict.reason)
