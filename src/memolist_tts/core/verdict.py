@@ -21,11 +21,13 @@ DECODE_GAP_S = 0.060
 SILENT_DBFS = -45.0
 LONGEST_LEAD_S = 1.0
 LONGEST_TAIL_S = 2.0
-FLAT_SPREAD_DB = 6.0
+FLAT_SPREAD_DB = 4.0
 FLAT_WINDOW_COUNT = 12
 """Shorter sounds, a vowel such as "où", may be flat by nature."""
 LOUD_END_DROP_DB = 15.0
 ONE_WORD_RATIO = (0.30, 2.8)
+SHORTEST_NUMBER_RATIO = 0.20
+"""How long a number is said isn't known from its digits: "11" is one syllable in French."""
 SEVERAL_WORDS_RATIO = (0.50, 2.2)
 
 _WINDOWS_A_SECOND = 50
@@ -258,8 +260,7 @@ def _sound_faults(sound: _Sound, spoken: str, ratio: float, needed_s: float) -> 
         return [Fault(FaultCode.SILENT, message)]
     lowest, highest = SEVERAL_WORDS_RATIO if len(spoken.split()) > 1 else ONE_WORD_RATIO
     if any(map(str.isdigit, spoken)):
-        # How long a number is said isn't known from its digits: "12" is one syllable in French.
-        lowest = ONE_WORD_RATIO[0]
+        lowest = SHORTEST_NUMBER_RATIO
     length = f"{sound.speech_s:.2f} s of sound for a text that needs {needed_s:.2f} s"
     is_flat = sound.window_count >= FLAT_WINDOW_COUNT and sound.spread_db < FLAT_SPREAD_DB
     flat = f"its loudness varies by {sound.spread_db:.1f} dB only: a tone or noise, not speech"
