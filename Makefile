@@ -10,9 +10,9 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test check lint types contracts bench soak lock clean
+.PHONY: help demo test e2e check lint types contracts bench bench-init soak lock clean
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer (with venv) is needed; none was found."; exit 1; }
@@ -33,6 +33,31 @@ demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv for you
 test: $(VENV)/dev.stamp ## Every test, on real servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# Lambda's own Python, and SAM, each in an environment that holds nothing else.
+E2E := .aws-sam
+RUNTIME := $(E2E)/runtime
+SAM_VENV ?= .venv-sam
+MACHINE := $(shell uname -m)
+ARCHITECTURE := $(if $(filter x86_64,$(MACHINE)),x86_64,arm64)
+
+$(RUNTIME)/stamp: requirements/e2e.txt
+	@python3.13 -m venv $(RUNTIME)
+	@$(RUNTIME)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(SAM_VENV)/bin/sam:
+	@python3.13 -m venv $(SAM_VENV)
+	@$(SAM_VENV)/bin/python -m pip install -q --disable-pip-version-check aws-sam-cli==1.170.0
+
+e2e: $(VENV)/dev.stamp $(RUNTIME)/stamp $(SAM_VENV)/bin/sam ## The built artefact in Lambda's own runtime (Linux, 3.13)
+	@env -u PYTHONPATH ARCHITECTURE=$(ARCHITECTURE) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-west-3 \
+	  $(SAM_VENV)/bin/sam build --parameter-overrides Architecture=$(ARCHITECTURE) \
+	  --build-dir $(E2E)/e2e >$(E2E)/build.log 2>&1 || { cat $(E2E)/build.log; exit 1; }
+	@E2E_BUILT=$(abspath $(E2E)/e2e) E2E_ARCHITECTURE=$(ARCHITECTURE) \
+	  E2E_PYTHON=$(abspath $(RUNTIME)/bin/python) \
+	  E2E_EMULATOR=$$(ls $(abspath $(SAM_VENV))/lib/*/site-packages/samcli/local/rapid/aws-lambda-rie-$(ARCHITECTURE)) \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal tests/e2e/test_artefact.py
+
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check src
 
@@ -50,11 +75,16 @@ soak: $(VENV)/dev.stamp ## Kill the worker ten times in one job, and count the c
 bench: $(VENV)/dev.stamp ## A job of 400 utterances against a bare thread pool, in one run
 	@$(BIN)/python -m bench.job
 
+bench-init: $(VENV)/dev.stamp ## A cold start of the artefact against a plain build (after e2e)
+	@$(BIN)/python -m bench.init $(E2E)/e2e $(RUNTIME)/bin/python
+
 lock: $(VENV)/dev.stamp ## Lock the dependencies again, with hashes
 	@$(BIN)/python -m pip install -q uv
 	@for each in demo dev poll; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade \
 	  pyproject.toml requirements/$$each.in -o requirements/$$each.txt; done
+	@$(BIN)/uv pip compile -q --python-version 3.13 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --upgrade requirements/e2e.in -o requirements/e2e.txt
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .demo .aws-sam .pytest_cache .mypy_cache .ruff_cache

@@ -109,15 +109,17 @@ class Aws:
         *,
         parameters: Mapping[str, str] | None = None,
         environment: Mapping[str, str | None] | None = None,
+        is_built: bool = False,
     ) -> Stack:
         """Deploy a SAM template with its code, as `sam deploy` would; raises `AwsError`.
 
+        What `sam build` made is deployed whole; of bare sources, the caches stay behind.
         `environment` is laid over every function's variables, as by `sam local --env-vars`;
         None removes one. What the emulator refuses is left out and named in the stack, and
         so is what refers to it.
         """
         template, left_out = without_refused(
-            self._translated(template_path, name, parameters or {})
+            self._translated(template_path, name, parameters or {}, is_built)
         )
         for function in _of_type(template, "AWS::Lambda::Function"):
             _lay_over(function["Properties"], environment or {})
@@ -154,13 +156,15 @@ class Aws:
                 return
             time.sleep(0.02)
 
-    def _translated(self, path: Path, name: str, parameters: Mapping[str, str]) -> Template:
+    def _translated(
+        self, path: Path, name: str, parameters: Mapping[str, str], is_built: bool
+    ) -> Template:
         from samtranslator.parser.parser import Parser
         from samtranslator.translator.translator import Translator
         from samtranslator.yaml_helper import yaml_parse
 
         template: Template = yaml_parse(path.read_text(encoding="utf-8"))
-        self._upload_code(template, path.parent, _bucket(name))
+        self._upload_code(template, path.parent, _bucket(name), is_built)
         defaults = {
             key: value["Default"]
             for key, value in template.get("Parameters", {}).items()
@@ -170,7 +174,7 @@ class Aws:
         translated: Template = translator.translate(template, defaults | dict(parameters))
         return translated
 
-    def _upload_code(self, template: Template, root: Path, bucket: str) -> None:
+    def _upload_code(self, template: Template, root: Path, bucket: str, is_built: bool) -> None:
         s3 = self.client("s3")
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         default = template.get("Globals", {}).get("Function", {}).get("CodeUri")
@@ -182,7 +186,7 @@ class Aws:
             folder = str(resource["Properties"].get(key, default))
             if folder not in uris:
                 uris[folder] = f"{len(uris)}.zip"
-                body = zipped(root / folder)
+                body = zipped(root / folder, is_whole=is_built)
                 s3.put_object(Bucket=bucket, Key=uris[folder], Body=body)
             resource["Properties"][key] = {"Bucket": bucket, "Key": uris[folder]}
 
@@ -249,13 +253,14 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
     }
 
 
-def zipped(folder: Path) -> bytes:
-    """The files under `folder`, without caches and what a build leaves, as Lambda takes them."""
+def zipped(folder: Path, *, is_whole: bool = False) -> bytes:
+    """The files under `folder` as Lambda takes them; unless whole, without caches and `build`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
-            if path.is_file() and "__pycache__" not in name.parts and name.parts[0] != "build":
+            is_left = "__pycache__" in name.parts or name.parts[0] == "build"
+            if path.is_file() and (is_whole or not is_left):
                 archive.write(path, name)
     return buffer.getvalue()
 
