@@ -7,12 +7,12 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from memolist_tts.core.chunk import Ports, Rules, run_chunk
 from memolist_tts.core.errors import MemolistError
-from memolist_tts.core.model import Options, Report, Voice
+from memolist_tts.core.model import Options, Report, SpeechRequest, Voice
 from memolist_tts.core.ports import Speaker, Storage, Wake
 from memolist_tts.postgres.clips import Clips
 from memolist_tts.postgres.connection import Database
@@ -21,6 +21,7 @@ from memolist_tts.postgres.operator import Operator
 from memolist_tts.postgres.pace import SharedPace
 from memolist_tts.postgres.schema import Api, inspect
 from memolist_tts.settings import Settings
+from memolist_tts.speech import requests
 
 if TYPE_CHECKING:
     import openai
@@ -54,7 +55,8 @@ def identity(settings: Settings) -> str:
     """Whose voices these are, for the audio key: another server's "alloy" is another voice."""
     if settings.is_openai:
         return "openai"
-    return settings.OPENAI_BASE_URL.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
+    server = settings.OPENAI_BASE_URL.split("://", 1)[1].split("/", 1)[0]
+    return server.rpartition("@")[2].rsplit(":", 1)[0]
 
 
 @dataclass
@@ -120,14 +122,16 @@ class Worker:
             return FolderStorage(root, settings.PUBLIC_BASE_URL or folder_public_base_url(root))
         from memolist_tts.storage.s3 import S3Storage, s3_client, s3_public_base_url
 
-        client = s3_client(
-            max_in_flight=settings.MAX_IN_FLIGHT,
+        client_for = partial(
+            s3_client,
             region=os.environ.get("AWS_REGION"),
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL"),
         )
+        client = client_for(max_in_flight=settings.MAX_IN_FLIGHT)
+        probe = client_for(max_in_flight=1, is_probe=True)
         bucket = settings.AWS_S3_BUCKET or ""
         base = settings.PUBLIC_BASE_URL or s3_public_base_url(bucket, client.meta.region_name)
-        return S3Storage(bucket, base, client)
+        return S3Storage(bucket, base, client, probe=probe)
 
     @cached_property
     def client(self) -> openai.OpenAI:
@@ -138,6 +142,19 @@ class Worker:
             base_url=self.settings.OPENAI_BASE_URL,
             max_in_flight=self.settings.MAX_IN_FLIGHT,
         )
+
+    def request(self, text: str, voice: Voice) -> SpeechRequest:
+        """What today's route sends for `text`; see `Ports.request`."""
+        chosen, whose = route(self.settings, today()), identity(self.settings)
+        if chosen == "chat":
+            return requests.chat(text, voice, identity=whose)
+        if chosen == "realtime":
+            return requests.realtime(text, voice, identity=whose)
+        return requests.endpoint(text, voice, identity=whose, instruct_any=self._instruct_any)
+
+    @cached_property
+    def _instruct_any(self) -> bool:
+        return any(name.startswith("INSTRUCTIONS_") for name, v in os.environ.items() if v)
 
     @cached_property
     def speakers(self) -> dict[str, Speaker]:
@@ -151,19 +168,17 @@ class Worker:
         return self.speakers[chosen]
 
     def _speaker(self, chosen: str) -> Speaker:
-        whose = identity(self.settings)
         if chosen == "chat":
             from memolist_tts.speech.chat import ChatSpeaker
 
-            return ChatSpeaker(self.client, identity=whose)
+            return ChatSpeaker(self.client)
         if chosen == "realtime":
             from memolist_tts.speech.realtime import RealtimeSpeaker
 
-            return RealtimeSpeaker(self.client, identity=whose)
+            return RealtimeSpeaker(self.client)
         from memolist_tts.speech.endpoint import EndpointSpeaker
 
-        has_own = any(name.startswith("INSTRUCTIONS_") for name, v in os.environ.items() if v)
-        return EndpointSpeaker(self.client, identity=whose, instruct_any=has_own)
+        return EndpointSpeaker(self.client)
 
     def days_to_shutdown(self) -> int | None:
         """Days until the model that speaks now is closed; None where nobody has said so.
@@ -193,7 +208,8 @@ class Worker:
                 in_flight=self.settings.MAX_IN_FLIGHT,
                 requests_per_minute=self.settings.REQUESTS_PER_MINUTE,
             ),
-            speaker=self.speaker(),
+            request=self.request,
+            speaker=self.speaker,
             storage=self.storage,
             wake=self.wake,
             clock=time.monotonic,
@@ -248,8 +264,9 @@ def api_key(settings: Settings) -> str:
 
 def _secret(arn: str, name: str) -> str:
     from aws_lambda_powertools.utilities import parameters
+    from botocore.exceptions import BotoCoreError
 
     try:
         return str(parameters.get_secret(arn, max_age=300))
-    except parameters.exceptions.GetParameterError as error:
+    except (parameters.exceptions.GetParameterError, BotoCoreError) as error:
         raise MemolistError(f"{name}_SECRET_ARN {arn}: can't be read: {error}") from error

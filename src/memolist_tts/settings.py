@@ -161,6 +161,8 @@ class Settings(BaseModel):
             faults.append("OPENAI_API_KEY is not set: the key of the OpenAI project, sk-…")
         if Needs.STORAGE in needs and self.STORAGE_TYPE == "s3" and not self.AWS_S3_BUCKET:
             faults.append("AWS_S3_BUCKET is not set, and STORAGE_TYPE is s3: the bucket's name")
+        if float(self.LEASE_SECONDS) < 3 * float(self.FLUSH_SECONDS):
+            faults.append("LEASE_SECONDS must be at least 3 x FLUSH_SECONDS, which renews it")
         if self.TTS_PROVIDER == "realtime" and not 0.25 <= float(self.TTS_SPEED) <= 1.5:
             faults.append("TTS_SPEED must be 0.25 to 1.5 for TTS_PROVIDER=realtime")
         if Needs.QUEUE in needs and not self.QUEUE_URL:

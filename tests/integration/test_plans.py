@@ -82,7 +82,7 @@ def test_a_statement_over_one_job_reads_no_whole_table(
     assert "Seq Scan" not in plan(filled, getattr(jobs, statement))
 
 
-@pytest.mark.parametrize("statement", ["STORED", "NEXT_TAKES"])
+@pytest.mark.parametrize("statement", ["STORED", "LOCK", "TAKE_OVER"])
 def test_clips_are_found_by_their_keys(filled: tuple[Database, jobs.Jobs], statement: str) -> None:
     assert "Seq Scan" not in plan(filled, getattr(clips, statement))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
-from memolist_tts.core.errors import LeaseLost, StorageError, WakeError
+from memolist_tts.core.errors import DatabaseError, LeaseLost, StorageError, WakeError
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -26,6 +26,7 @@ from memolist_tts.core.model import (
     Report,
     Reservation,
     Result,
+    SpeechRequest,
     State,
     Stop,
     Tally,
@@ -39,6 +40,7 @@ from memolist_tts.core.takes import Work
 
 SETTLE_S = 2.0
 """Kept back from a run's deadline for the last flush, the settling and the message."""
+DATABASE_DELAY_S = 30.0
 GRACE_S = 10.0
 """How much a lease outlives the run's hard deadline."""
 MOST_CHANGES = 5
@@ -53,7 +55,15 @@ class Ports:
     jobs: Jobs
     clips: Clips
     pace: PaceBook
-    speaker: Speaker
+    request: Callable[[str, Voice], SpeechRequest]
+    """What would be sent for a text, as plain JSON values. Pure: no I/O.
+
+    Holds the provider's identity and only the parameters really sent; the audio key
+    is made of it, so the same input must give the same value in every later version.
+    Raises `UtteranceRefused` (`too_long`) where the provider would surely refuse.
+    """
+    speaker: Callable[[], Speaker]
+    """Asked for only where something is to be spoken: it costs a client to make."""
     storage: Storage
     wake: Wake | None
     clock: Callable[[], float]
@@ -110,6 +120,14 @@ def run_chunk(
     try:
         outcome = _speak_job(run, deadline - SETTLE_S, ports, rules, halt)
         ports.jobs.settle(job, outcome, begun=run.begun)
+    except DatabaseError as error:
+        if not error.passes:
+            raise
+        outcome = HandedBack(
+            stop=Stop(code="database_down", message=str(error), delay_s=DATABASE_DELAY_S)
+        )
+        # Nobody died: if the row can be written, the attempt is given back.
+        ports.jobs.settle(job, outcome, begun=list(run.started))
     except LeaseLost:
         ports.jobs.abandon(job, begun=list(run.started))
         return _report(run, Lost(), ports.clock() - began)
@@ -128,7 +146,7 @@ def _speak_job(
     script = Script(
         options=run.options,
         voice=lambda language: rules.voice(language, run.options),
-        request=ports.speaker.request,
+        request=ports.request,
         owns=ports.storage.owns,
     )
     while True:
@@ -204,7 +222,7 @@ def _speak_mine(
         halt=halt,
         has_spoken=run.job.spoken_before + run.counted["spoken"] + len(reserved.stored) > 0,
     )
-    session = Session(works, ports.speaker, ports.storage, ports.pace, terms)
+    session = Session(works, ports.speaker(), ports.storage, ports.pace, terms)
     try:
         for batch in session:
             # Only this thread writes: a cancel shows here, and leaving stops the rest.

@@ -22,7 +22,14 @@ class SchemaMismatch(MemolistError):
 
 
 class DatabaseError(MemolistError):
-    """PostgreSQL can't be reached, or refused a statement."""
+    """PostgreSQL can't be reached, or refused a statement.
+
+    `passes`: it was the server's or the network's state, not what was asked.
+    """
+
+    def __init__(self, message: str, *, passes: bool = False) -> None:
+        super().__init__(message)
+        self.passes = passes
 
 
 class StorageError(MemolistError):

@@ -108,7 +108,8 @@ def _with_limits(pace: Pace, seen: Seen) -> Pace:
         )
     if limits.remaining_requests is None:
         return pace
-    free = limits.remaining_requests - seen.in_flight
+    # Of the calls under way the header has counted some: below zero it would count them twice.
+    free = max(0, limits.remaining_requests - seen.in_flight)
     return replace(pace, tokens=min(pace.tokens, float(free)))
 
 
@@ -116,7 +117,7 @@ def _dropped(pace: Pace, retry_after_s: float | None) -> Pace:
     # Calls already under way are refused too: one drop for all of them.
     rate = pace.rate_per_s
     if pace.blocked_s <= 0:
-        rate = max(LOWEST_RATE_PER_S, rate / 2)
+        rate = min(rate, max(LOWEST_RATE_PER_S, rate / 2))
     wait_s = max(pace.blocked_s, 1 / rate if retry_after_s is None else retry_after_s)
     wait_s = min(wait_s, LONGEST_REST_S)
     return replace(pace, rate_per_s=rate, tokens=min(0.0, pace.tokens), blocked_s=wait_s)

@@ -20,23 +20,12 @@ from memolist_tts.core.model import (
     Result,
     Speech,
     SpeechRequest,
-    Voice,
 )
 from memolist_tts.core.pacing import Pace, Seen
 
 
 class Speaker(Protocol):
     """Text to speech. Thread-safe: one instance serves all threads of a run."""
-
-    def request(self, text: str, voice: Voice) -> SpeechRequest:
-        """What would be sent for `text`, as plain JSON values. Pure: no I/O.
-
-        Holds the provider's identity and only the parameters really sent; the
-        audio key is made of it, so the same input must give the same value in
-        every later version. Raises `UtteranceRefused` (`too_long`) where the
-        provider would surely refuse.
-        """
-        ...
 
     def speak(self, request: SpeechRequest, timeout_s: float) -> Speech:
         """Send one request, once (no retries), and return the audio.

@@ -24,7 +24,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
     """Wake what waits, rescue what died, publish the gauges."""
     if worker.wake is None:
         raise MemolistError("QUEUE_URL is not set")
-    swept = run_sweep(worker.operator, worker.jobs, worker.wake)
+    try:
+        swept = run_sweep(worker.operator, worker.jobs, worker.wake)
+    except MemolistError:
+        # The next sweep reads the secret again: it may have been rotated.
+        worker.forget()
+        raise
     _tell(swept)
     return {"woken": len(swept.woken), "failed": len(swept.failed), "unsent": swept.unsent}
 

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from memolist_tts.core.model import ClipId, Job, Line, Reservation, Reserved
 from memolist_tts.postgres.connection import Database, Row, Transaction
 
-# The newest stored take of each key; for a forced job only takes made since it began.
+# The newest stored take of each key, and whether it will do: for a forced job only one made since
+# it began. One statement, so that what is stored meanwhile can't look like a reason for a new take.
 STORED = """
-SELECT DISTINCT ON (c.key) c.key, c.take
+SELECT DISTINCT ON (c.key) c.key, c.take,
+       NOT cast(:force AS boolean)
+       OR c.stored_at >= (SELECT t.started_at FROM tts.job t WHERE t.job_id = :id) AS will_do
 FROM tts.clip c
 WHERE c.key = ANY(cast(:keys AS text[])) AND c.stored_at IS NOT NULL
-  AND (NOT cast(:force AS boolean)
-       OR c.stored_at >= (SELECT t.started_at FROM tts.job t WHERE t.job_id = :id))
 ORDER BY c.key, c.take DESC
 """
 
-# absent, or left by a dead run -> reserved by mine. A reservation lives as long as its lease.
+# absent -> reserved by mine.
 RESERVE = """
-INSERT INTO tts.clip AS c (key, take, object_name, provider, model, voice, language, spoken_text,
-                           characters, speaker, speaker_job)
+INSERT INTO tts.clip (key, take, object_name, provider, model, voice, language, spoken_text,
+                      characters, speaker, speaker_job)
 SELECT x.key, x.take, x.object_name, x.provider, x.model, x.voice, x.language, x.spoken_text,
        char_length(x.spoken_text), cast(:lease AS uuid), cast(:id AS text)
 FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[]), cast(:object_names AS text[]),
@@ -28,24 +29,34 @@ FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[]), cast(:object_names
             cast(:languages AS text[]), cast(:spoken AS text[]))
      AS x (key, take, object_name, provider, model, voice, language, spoken_text)
 ORDER BY x.key
-ON CONFLICT (key, take) DO UPDATE
-SET speaker = excluded.speaker, speaker_job = excluded.speaker_job
+ON CONFLICT (key, take) DO NOTHING
+RETURNING key, take, false AS taken_over, cast(0 AS double precision) AS held_s
+"""
+
+# The others' rows, held: only a statement that begins after the last of these locks was had sees
+# every lease there is.
+LOCK = """
+SELECT c.key FROM tts.clip c
+JOIN unnest(cast(:keys AS text[]), cast(:takes AS integer[])) AS x (key, take)
+  ON c.key = x.key AND c.take = x.take
 WHERE c.stored_at IS NULL
-  AND (c.speaker_job = excluded.speaker_job
+ORDER BY c.key, c.take
+FOR UPDATE OF c
+"""
+
+# left by a dead run -> reserved by mine. A reservation lives as long as its lease.
+TAKE_OVER = """
+UPDATE tts.clip c
+SET speaker = cast(:lease AS uuid), speaker_job = cast(:id AS text)
+FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[])) AS x (key, take)
+WHERE c.key = x.key AND c.take = x.take AND c.stored_at IS NULL
+  AND (c.speaker_job = cast(:id AS text)
        OR NOT EXISTS (SELECT 1 FROM tts.job t
                       WHERE t.job_id = c.speaker_job AND t.lease_token = c.speaker
                         AND t.lease_until > clock_timestamp()))
-RETURNING c.key, c.take, c.xmax <> 0 AS taken_over,
+RETURNING c.key, c.take, true AS taken_over,
           cast(greatest(0, extract(epoch FROM c.held_until - clock_timestamp()))
                AS double precision) AS held_s
-"""
-
-# The take that comes after those stored.
-NEXT_TAKES = """
-SELECT c.key, max(c.take) + 1 AS take
-FROM tts.clip c
-WHERE c.key = ANY(cast(:keys AS text[])) AND c.stored_at IS NOT NULL
-GROUP BY c.key
 """
 
 
@@ -59,11 +70,12 @@ class Clips:
         """Find the lines' stored clips and reserve the others for this run."""
 
         def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            keys = [line.key for line in lines]
-            stored = tx.rows(STORED, keys=keys, force=force, id=job.id)
+            newest = tx.rows(STORED, keys=[line.key for line in lines], force=force, id=job.id)
+            stored = [row for row in newest if row["will_do"]]
             found = {row["key"] for row in stored}
             wanted = [line for line in lines if line.key not in found]
-            return stored, self._reserve(tx, job, wanted) if wanted else []
+            takes = {row["key"]: row["take"] + 1 for row in newest}
+            return stored, self._reserve(tx, job, wanted, takes) if wanted else []
 
         stored, mine = self._database.transaction(work)
         return Reservation(
@@ -78,11 +90,11 @@ class Clips:
             },
         )
 
-    def _reserve(self, tx: Transaction, job: Job, lines: Sequence[Line]) -> list[Row]:
-        taken = tx.rows(NEXT_TAKES, keys=[line.key for line in lines])
-        takes = {row["key"]: row["take"] for row in taken}
+    def _reserve(
+        self, tx: Transaction, job: Job, lines: Sequence[Line], takes: dict[str, int]
+    ) -> list[Row]:
         ids = [ClipId(line.key, takes.get(line.key, 0)) for line in lines]
-        return tx.rows(
+        mine = tx.rows(
             RESERVE,
             id=job.id,
             lease=job.lease,
@@ -95,3 +107,10 @@ class Clips:
             languages=[line.voice.language for line in lines],
             spoken=[line.spoken for line in lines],
         )
+        reserved = {row["key"] for row in mine}
+        others = [each for each in ids if each.key not in reserved]
+        if not others:
+            return mine
+        named = {"keys": [each.key for each in others], "takes": [each.take for each in others]}
+        tx.rows(LOCK, **named)
+        return mine + tx.rows(TAKE_OVER, id=job.id, lease=job.lease, **named)

@@ -28,6 +28,7 @@ BEGIN = "BEGIN; SET LOCAL statement_timeout = '20s'; SET LOCAL timezone = 'UTC'"
 SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
 # 57P01-57P03: the server is stopping or starting; 08xxx: the connection; 53300: too many.
 PASSING = ("57P01", "57P02", "57P03", "08000", "08003", "08006", "53300")
+STATEMENT_TIMEOUT, LOCK_TIMEOUT = "57014", "55P03"
 TRIES = 4
 BETWEEN_TRIES_S = 0.1
 """The first pause; a restart of the server is ridden out."""
@@ -92,11 +93,11 @@ class Database:
                 if sqlstate(error) in PASSING:
                     self.close()
                 if attempt == TRIES or not _passes(error):
-                    raise DatabaseError(_explain(error)) from error
+                    raise DatabaseError(_explain(error), passes=_is_state(error)) from error
             except (pg8000.exceptions.InterfaceError, OSError) as error:
                 self.close()
                 if attempt == TRIES or isinstance(error, ssl.SSLCertVerificationError):
-                    raise DatabaseError(self._unreachable(error)) from error
+                    raise DatabaseError(self._unreachable(error), passes=True) from error
             time.sleep(BETWEEN_TRIES_S * attempt**2)
         raise AssertionError("unreachable")
 
@@ -161,6 +162,10 @@ def sqlstate(error: pg8000.exceptions.DatabaseError) -> str:
 
 def _passes(error: pg8000.exceptions.DatabaseError) -> bool:
     return sqlstate(error) in (SERIALIZATION_FAILURE, DEADLOCK, *PASSING)
+
+
+def _is_state(error: pg8000.exceptions.DatabaseError) -> bool:
+    return _passes(error) or sqlstate(error) in (STATEMENT_TIMEOUT, LOCK_TIMEOUT)
 
 
 def _explain(error: pg8000.exceptions.DatabaseError) -> str:

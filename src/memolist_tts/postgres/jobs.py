@@ -41,14 +41,16 @@ WITH lease AS (
     AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
   ON CONFLICT (job_id) DO UPDATE
   SET lease_token = excluded.lease_token, lease_until = excluded.lease_until,
-      attempts = CASE WHEN t.finished_at IS NULL THEN t.attempts + 1 ELSE 1 END,
+      attempts = CASE WHEN t.lease_token = excluded.lease_token THEN t.attempts
+                      WHEN t.finished_at IS NULL THEN t.attempts + 1 ELSE 1 END,
       started_at = coalesce(t.started_at, excluded.started_at),
       finished_at = NULL, error_code = NULL, error = NULL, stop_code = NULL, stop = NULL,
       updated_at = clock_timestamp()
   WHERE (t.lease_until IS NULL OR t.lease_until <= clock_timestamp()
          OR t.lease_token = excluded.lease_token)
     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
-    AND (t.attempts < cast(:max_attempts AS integer) OR t.finished_at IS NOT NULL)
+    AND (t.attempts < cast(:max_attempts AS integer) OR t.finished_at IS NOT NULL
+         OR t.lease_token = excluded.lease_token)
   RETURNING t.job_id, t.attempts, t.spoken
 )
 UPDATE {jobs} j SET status = 'processing'{claimed}

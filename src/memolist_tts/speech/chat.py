@@ -11,11 +11,10 @@ import openai
 from pydantic import BaseModel, Field, ValidationError
 
 from memolist_tts.core.errors import ProviderBusy, UtteranceRefused
-from memolist_tts.core.model import Json, Speech, SpeechRequest, Voice
+from memolist_tts.core.model import Speech, SpeechRequest
 from memolist_tts.speech.client import patience
 from memolist_tts.speech.faults import as_body, refusal, shown, speech_error
 from memolist_tts.speech.limits import limits
-from memolist_tts.speech.prompt import checked, verbatim
 
 
 class _Audio(BaseModel):
@@ -52,28 +51,11 @@ class _Answer(BaseModel):
 class ChatSpeaker:
     """A `Speaker` over /chat/completions. Thread-safe; the client is the caller's to close.
 
-    The transcript tells whether the model read or reworded. There is no parameter
-    for speed, so one other than 1.0 is asked for in words.
+    The transcript tells whether the model read or reworded.
     """
 
-    def __init__(self, client: openai.OpenAI, *, identity: str) -> None:
+    def __init__(self, client: openai.OpenAI) -> None:
         self._client = client
-        self._identity = identity
-
-    def request(self, text: str, voice: Voice) -> SpeechRequest:
-        """As `Speaker.request`. But for "provider", it is the body that is sent."""
-        pace = f" Speak at {voice.speed:g} times your usual speed." if voice.speed != 1.0 else ""
-        messages: list[Json] = [
-            {"role": "system", "content": verbatim(voice) + pace},
-            {"role": "user", "content": checked(text)},
-        ]
-        return {
-            "provider": self._identity,
-            "model": voice.model,
-            "modalities": ["text", "audio"],
-            "audio": {"voice": voice.name, "format": "mp3"},
-            "messages": messages,
-        }
 
     def speak(self, request: SpeechRequest, timeout_s: float) -> Speech:
         """As `Speaker.speak`. Raises `UtteranceRefused` if the model declines to read

@@ -189,7 +189,7 @@ def _is_money(status: int, complaint: _Complaint) -> bool:
 
 
 def _is_setting(status: int, complaint: _Complaint) -> bool:
-    if status in (404, 410) or 300 <= status < 400 or complaint.code == "model_not_found":
+    if status in (404, 405, 410) or 300 <= status < 400 or complaint.code == "model_not_found":
         return True
     if status not in (400, 422) or complaint.is_too_long:
         return False

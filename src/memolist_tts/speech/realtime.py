@@ -36,16 +36,13 @@ from memolist_tts.core.errors import (
     SpeechError,
     UtteranceRefused,
 )
-from memolist_tts.core.model import Json, Limits, Speech, SpeechRequest, Voice
+from memolist_tts.core.model import Limits, Speech, SpeechRequest
 from memolist_tts.speech.faults import as_body, refusal, shown
-from memolist_tts.speech.prompt import checked, verbatim
+from memolist_tts.speech.requests import SAMPLE_RATE_HZ
 
 # A session ends without warning at 60 minutes: none takes new work after 50.
 SESSION_LIFETIME_S = 50 * 60.0
-SAMPLE_RATE_HZ = 24_000
 MP3_KBIT_S = 128
-# The API's maximum: bounds what a model that won't stop talking can cost.
-MAX_OUTPUT_TOKENS = 4096
 _SESSION_UPDATE = "session"
 
 # How the API words its kinds of errors, as the HTTP status of the like. What is
@@ -72,45 +69,12 @@ class RealtimeSpeaker:
     encoded here (24 kHz mono, 128 kbit/s).
     """
 
-    def __init__(
-        self, client: openai.OpenAI, *, identity: str, lifetime_s: float = SESSION_LIFETIME_S
-    ) -> None:
+    def __init__(self, client: openai.OpenAI, *, lifetime_s: float = SESSION_LIFETIME_S) -> None:
         _require_encoder()
         self._client = client
-        self._identity = identity
         self._lifetime_s = lifetime_s
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
-
-    def request(self, text: str, voice: Voice) -> SpeechRequest:
-        """As `Speaker.request`: "session" and "response" are what the events carry."""
-        output: dict[str, Json] = {
-            "format": {"type": "audio/pcm", "rate": SAMPLE_RATE_HZ},
-            "voice": voice.name,
-        }
-        if voice.speed != 1.0:
-            output["speed"] = voice.speed
-        message: Json = {
-            "type": "message",
-            "role": "user",
-            "content": [{"type": "input_text", "text": checked(text)}],
-        }
-        return {
-            "provider": self._identity,
-            "model": voice.model,
-            "session": {
-                "type": "realtime",
-                "output_modalities": ["audio"],
-                "audio": {"input": {"turn_detection": None}, "output": output},
-            },
-            "response": {
-                "conversation": "none",
-                "output_modalities": ["audio"],
-                "instructions": verbatim(voice),
-                "input": [message],
-                "max_output_tokens": MAX_OUTPUT_TOKENS,
-            },
-        }
 
     def speak(self, request: SpeechRequest, timeout_s: float) -> Speech:
         """As `Speaker.speak`. A session that can't start is `Misconfigured`, not the card's."""

@@ -87,10 +87,14 @@ class S3Storage:
     its answer lost on the way.
     """
 
-    def __init__(self, bucket: str, public_base_url: str, client: S3Client) -> None:
+    def __init__(
+        self, bucket: str, public_base_url: str, client: S3Client, *, probe: S3Client | None = None
+    ) -> None:
+        """`probe` is the client that `prove` asks with: one that gives up soon."""
         self._bucket = bucket
         self._public = PublicBase(public_base_url)
         self._client = client
+        self._probe = probe or client
         self._is_proven = False
 
     def prove(self) -> None:
@@ -102,7 +106,7 @@ class S3Storage:
         if self._is_proven:
             return
         try:
-            self._client.put_object(Bucket=self._bucket, Key=PROOF, Body=b"", IfMatch='"0"')
+            self._probe.put_object(Bucket=self._bucket, Key=PROOF, Body=b"", IfMatch='"0"')
         except aws.ClientError as error:
             code = error.response.get("Error", {}).get("Code")
             # 501: a store that knows no conditions refuses the first clip by itself.
@@ -171,7 +175,11 @@ class S3Storage:
 
 
 def s3_client(
-    *, max_in_flight: int, region: str | None = None, endpoint_url: str | None = None
+    *,
+    max_in_flight: int,
+    region: str | None = None,
+    endpoint_url: str | None = None,
+    is_probe: bool = False,
 ) -> S3Client:
     """A client for `max_in_flight` threads that gives up within the time of a clip.
 
@@ -180,9 +188,10 @@ def s3_client(
     DNS names for buckets. Raises `StorageError`.
     """
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": 4},
-        connect_timeout=3,
-        read_timeout=10,
+        # A probe is made while a lease runs: it must be over well before.
+        retries={"mode": "standard", "total_max_attempts": 2 if is_probe else 4},
+        connect_timeout=2 if is_probe else 3,
+        read_timeout=3 if is_probe else 10,
         max_pool_connections=max(10, max_in_flight),
         tcp_keepalive=True,
         # The body's SHA-256 is signed and checked then; the CRC trailers of the
