@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test e2e check lint types contracts bench bench-init soak lock clean
+.PHONY: help demo test e2e check lint types contracts bench bench-init soak dashboard lock clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -78,9 +78,15 @@ bench: $(VENV)/dev.stamp ## A job of 400 utterances against a bare thread pool, 
 bench-init: $(VENV)/dev.stamp ## A cold start of the artefact against a plain build (after e2e)
 	@$(BIN)/python -m bench.init $(E2E)/e2e $(RUNTIME)/bin/python
 
+$(VENV)/dashboard.stamp: requirements/dashboard.txt $(VENV)/demo.stamp
+	@$(INSTALL) -r requirements/dashboard.txt && touch $@
+
+dashboard: $(VENV)/dashboard.stamp ## Draw the dashboard from a real run, as docs/dashboard.png
+	@$(BIN)/python -m local.dashboard
+
 lock: $(VENV)/dev.stamp ## Lock the dependencies again, with hashes
 	@$(BIN)/python -m pip install -q uv
-	@for each in demo dev poll; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
+	@for each in demo dev poll dashboard; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade \
 	  pyproject.toml requirements/$$each.in -o requirements/$$each.txt; done
 	@$(BIN)/uv pip compile -q --python-version 3.13 --generate-hashes --no-header \

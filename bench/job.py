@@ -80,7 +80,7 @@ def _measure(console: Console, url: str, base_url: str, s3_url: str) -> None:
         "fr": [f"Voici la phrase numéro {n}." for n in range(CARDS)],
     }
     requests = [
-        worker.speaker().request(text, worker.voice(language, Options()))
+        worker.request(text, worker.voice(language, Options()))
         for language, each in texts.items()
         for text in each
     ]

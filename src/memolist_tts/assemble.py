@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from memolist_tts.core.chunk import Ports, Rules, run_chunk
-from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.errors import KeyRefused, MemolistError
 from memolist_tts.core.model import Options, Report, SpeechRequest, Voice
 from memolist_tts.core.ports import Speaker, Storage, Wake
 from memolist_tts.postgres.clips import Clips
@@ -258,7 +258,10 @@ def api_key(settings: Settings) -> str:
     if settings.OPENAI_API_KEY:
         return settings.OPENAI_API_KEY.get_secret_value()
     if settings.OPENAI_API_KEY_SECRET_ARN:
-        return _secret(settings.OPENAI_API_KEY_SECRET_ARN, "OPENAI_API_KEY")
+        try:
+            return _secret(settings.OPENAI_API_KEY_SECRET_ARN, "OPENAI_API_KEY")
+        except MemolistError as error:
+            raise KeyRefused(str(error)) from error
     return "none"
 
 

@@ -142,6 +142,7 @@ class Settings(BaseModel):
         faults: list[str] = []
         try:
             settings = cls.model_validate(given)
+            faults += settings._contradictions()
         except ValidationError as error:
             faults = [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
             settings = cls.model_construct(**_raw(given))
@@ -149,6 +150,14 @@ class Settings(BaseModel):
         if faults:
             raise SettingsError("Settings:\n" + "\n".join(f"  - {fault}" for fault in faults))
         return settings
+
+    def _contradictions(self) -> list[str]:
+        faults = []
+        if self.LEASE_SECONDS < 3 * self.FLUSH_SECONDS:
+            faults.append("LEASE_SECONDS must be at least 3 x FLUSH_SECONDS, which renews it")
+        if self.TTS_PROVIDER == "realtime" and self.TTS_SPEED > 1.5:
+            faults.append("TTS_SPEED must be 0.25 to 1.5 for TTS_PROVIDER=realtime")
+        return faults
 
     def _missing(self, needs: Needs) -> list[str]:
         faults = []
@@ -161,10 +170,6 @@ class Settings(BaseModel):
             faults.append("OPENAI_API_KEY is not set: the key of the OpenAI project, sk-…")
         if Needs.STORAGE in needs and self.STORAGE_TYPE == "s3" and not self.AWS_S3_BUCKET:
             faults.append("AWS_S3_BUCKET is not set, and STORAGE_TYPE is s3: the bucket's name")
-        if float(self.LEASE_SECONDS) < 3 * float(self.FLUSH_SECONDS):
-            faults.append("LEASE_SECONDS must be at least 3 x FLUSH_SECONDS, which renews it")
-        if self.TTS_PROVIDER == "realtime" and not 0.25 <= float(self.TTS_SPEED) <= 1.5:
-            faults.append("TTS_SPEED must be 0.25 to 1.5 for TTS_PROVIDER=realtime")
         if Needs.QUEUE in needs and not self.QUEUE_URL:
             faults.append("QUEUE_URL is not set: the URL of the SQS queue (the stack's output)")
         return faults

@@ -462,9 +462,6 @@ def test_a_function_starts_from_its_own_artefact_without_openai(
         assert places[name].startswith("/opt/python/")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the speaker is made, and openai with it, before it's needed"
-)
 def test_a_job_whose_clips_are_all_stored_loads_no_openai(deploy: Callable[..., Deployed]) -> None:
     stack = deploy()
     assert stack.end_of(stack.order(2)[1]) == "completed"

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3
 import pytest
+from command import ROOT
 from conftest import Queue
 
 from local.api import Api, audio_urls
+from local.bridge import metric_data
+from local.doors import Doors as Functions
 from local.speech import SpeechServer
 from memolist_tts import telemetry
 from memolist_tts.core.errors import DatabaseError
@@ -24,35 +29,13 @@ EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 
 @dataclass
-class Context:
-    """What a handler reads of Lambda's context."""
-
-    left_ms: int = 60_000
-    function_name: str = "memolist-synthesize"
-    memory_limit_in_mb: str = "1024"
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-3:123456789012:function:memolist"
-    aws_request_id: str = "request-1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.left_ms
-
-
-@dataclass
-class Doors:
-    """The two functions of one deployment."""
+class Doors(Functions):
+    """The two functions of one deployment, and what is around them."""
 
     api: Api
     speech: SpeechServer
     queue: Queue
     capsys: pytest.CaptureFixture[str]
-    modules: dict[str, ModuleType] = field(default_factory=dict)
-
-    def call(self, name: str, event: dict[str, Any], **context: Any) -> Any:
-        if name not in self.modules:
-            module = importlib.import_module(f"memolist_tts.lambdas.{name}")
-            # Settings are read at import, as in a cold start.
-            self.modules[name] = importlib.reload(module)
-        return self.modules[name].handler(event, Context(**context))
 
     def synthesize(self, event: str, **context: Any) -> list[str]:
         """Ids of the messages that are reported failed."""
@@ -74,13 +57,9 @@ class Doors:
         """The metrics written so far, by name."""
         found: dict[str, list[float]] = {}
         for line in self.capsys.readouterr().out.splitlines():
-            blob = json.loads(line) if line.startswith("{") else {}
-            for directive in blob.get("_aws", {}).get("CloudWatchMetrics", ()):
-                for metric in directive["Metrics"]:
-                    value = blob[metric["Name"]]
-                    found.setdefault(metric["Name"], []).extend(
-                        value if isinstance(value, list) else [value]
-                    )
+            for _, data in metric_data(line):
+                for metric in data:
+                    found.setdefault(metric["MetricName"], []).extend(metric["Values"])
         return found
 
 
@@ -107,8 +86,7 @@ def doors(
     with Api(database) as api:
         found = Doors(api, speech_server, sqs, capsys)
         yield found
-    for module in found.modules.values():
-        module.worker.database.close()
+    found.close()
 
 
 def job_id(number: int) -> str:
@@ -183,6 +161,37 @@ def test_a_run_out_of_time_puts_its_job_back_on_the_queue_and_the_next_ends_it(
     assert doors.queue.bodies() == [json.dumps({"jobId": job_id(1)})]
     assert doors.synthesize("object.json") == []
     assert doors.api.job(job_id(1))["status"] == "completed"
+
+
+IN_A_PROCESS_OF_ITS_OWN = """
+import json, pathlib, sys
+from local.doors import Doors
+answer = Doors().call("synthesize", json.loads(pathlib.Path(sys.argv[1]).read_text()))
+print(json.dumps([answer["batchItemFailures"], "openai" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize(("shown", "is_loaded"), [("apple", False), ("pear", True)])
+def test_openai_is_loaded_only_for_a_job_that_speaks(
+    doors: Doors, shown: str, is_loaded: bool
+) -> None:
+    doors.job(job_id(1))
+    assert doors.synthesize("object.json") == []
+    list_id = doors.api.add_list([(shown, "pomme")])
+    doors.api.add_job(list_id, id=job_id(2))
+
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN, EVENTS / "string.json"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], is_loaded]
+    assert doors.api.job(job_id(2))["status"] == "completed"
+    assert all(url for card in doors.api.cards(list_id) for url in audio_urls(card))
 
 
 def test_what_a_job_did_is_measured_under_the_catalogues_names(doors: Doors) -> None:
@@ -322,3 +331,16 @@ def test_a_database_that_comes_back_with_another_password_is_found_by_the_next_r
 
 def _refuses(work: object) -> None:  # noqa: ARG001
     raise DatabaseError("password authentication failed")
+
+
+def test_an_api_key_that_cant_be_read_hands_the_job_back_and_pauses(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY_SECRET_ARN", "no-such-secret")
+    doors.job(job_id(1))
+
+    assert doors.synthesize("object.json") == []
+
+    assert doors.api.job(job_id(1))["status"] == "pending"
+    row = doors.api.rows("SELECT stop_code, attempts FROM tts.job")[0]
+    assert row == {"stop_code": "key_refused", "attempts": 0}

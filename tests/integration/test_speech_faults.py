@@ -26,6 +26,7 @@ from memolist_tts.core.errors import (
     UtteranceRefused,
 )
 from memolist_tts.core.model import Limits, SpeechRequest, Voice
+from memolist_tts.speech import requests
 from memolist_tts.speech.chat import ChatSpeaker
 from memolist_tts.speech.client import open_client
 from memolist_tts.speech.endpoint import EndpointSpeaker
@@ -33,6 +34,7 @@ from memolist_tts.speech.models import shutdown_date
 
 KEY = "sk-proj-abcdefgh12345678"
 VOICE = Voice(language="en", model="tts-1", name="alloy")
+REQUEST = requests.endpoint("the cat", VOICE, identity="openai")
 MP3 = bytes.fromhex("fff3e4c4") + bytes(572)
 PATIENCE_S = 5.0
 SOON_S = 0.2
@@ -96,7 +98,7 @@ def client(provider: Provider) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture
 def endpoint(client: openai.OpenAI) -> EndpointSpeaker:
-    return EndpointSpeaker(client, identity="openai")
+    return EndpointSpeaker(client)
 
 
 def raw(status: int, body: object = b"", *, json_type: bool = True, **headers: str) -> bytes:
@@ -117,7 +119,7 @@ def error(
 
 def failed(endpoint: EndpointSpeaker, timeout_s: float = PATIENCE_S) -> SpeechError:
     with pytest.raises(SpeechError) as caught:
-        endpoint.speak(endpoint.request("the cat", VOICE), timeout_s)
+        endpoint.speak(REQUEST, timeout_s)
     return caught.value
 
 
@@ -233,7 +235,7 @@ def test_what_is_sent_is_the_request_without_the_providers_identity(
     voice = Voice(
         language="fr", model="gpt-4o-mini-tts", name="nova", instructions="Lis.", speed=0.85
     )
-    request = endpoint.request("déjà vu", voice)
+    request = requests.endpoint("déjà vu", voice, identity="openai")
 
     endpoint.speak(request, PATIENCE_S)
 
@@ -254,7 +256,7 @@ def test_an_answer_carries_its_bytes_its_id_and_the_pace(
         x_ratelimit_reset_requests="120ms",
     )
 
-    speech = endpoint.speak(endpoint.request("the cat", VOICE), PATIENCE_S)
+    speech = endpoint.speak(REQUEST, PATIENCE_S)
 
     assert (speech.mp3, speech.request_id) == (MP3, "req_1")
     assert speech.limits == Limits(requests_per_minute=500, remaining_requests=499, reset_s=0.12)
@@ -274,7 +276,7 @@ def test_bytes_that_only_the_verdict_can_judge_are_handed_over(
 ) -> None:
     provider.raw = answer
 
-    speech = endpoint.speak(endpoint.request("the cat", VOICE), PATIENCE_S)
+    speech = endpoint.speak(REQUEST, PATIENCE_S)
 
     assert speech.mp3 == answer.partition(b"\r\n\r\n")[2]
 
@@ -363,7 +365,7 @@ def test_the_key_is_never_shown_even_if_the_provider_echoes_it(
 def test_a_key_without_a_familiar_shape_is_hidden_too(provider: Provider) -> None:
     provider.raw = raw(401, error("Who is hunter2-hunter2?"))
     with open_client("hunter2-hunter2", base_url=provider.url, max_in_flight=1) as client:
-        fault = failed(EndpointSpeaker(client, identity="local"))
+        fault = failed(EndpointSpeaker(client))
 
     assert "Who is [key]?" in str(fault)
 
@@ -377,8 +379,7 @@ def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str) -> None:
 def test_a_key_may_come_with_the_newline_of_its_file(provider: Provider) -> None:
     provider.raw = raw(200, MP3)
     with open_client(f"{KEY}\n", base_url=provider.url, max_in_flight=1) as client:
-        speaker = EndpointSpeaker(client, identity="local")
-        speaker.speak(speaker.request("the cat", VOICE), PATIENCE_S)
+        EndpointSpeaker(client).speak(REQUEST, PATIENCE_S)
 
     assert f"Bearer {KEY}\r\n" in provider.heads[0]
 
@@ -464,9 +465,8 @@ def test_a_request_that_finds_no_free_connection_bills_nothing(
     provider: Provider, endpoint: EndpointSpeaker
 ) -> None:
     provider.raw = None
-    request = endpoint.request("the cat", VOICE)
     with ThreadPoolExecutor(2) as pool:
-        held = [pool.submit(endpoint.speak, request, PATIENCE_S) for _ in range(2)]
+        held = [pool.submit(endpoint.speak, REQUEST, PATIENCE_S) for _ in range(2)]
         assert all(provider.arrived.acquire(timeout=PATIENCE_S) for _ in held)
 
         fault = failed(endpoint, SOON_S)
@@ -480,7 +480,7 @@ def test_a_request_that_finds_no_free_connection_bills_nothing(
 
 def test_an_address_that_is_no_url_is_a_configuration_fault() -> None:
     with open_client(KEY, base_url="speech.example/v1", max_in_flight=1) as client:
-        fault = failed(EndpointSpeaker(client, identity="local"))
+        fault = failed(EndpointSpeaker(client))
 
     assert isinstance(fault, Misconfigured)
     assert "Set OPENAI_BASE_URL" in str(fault)
@@ -495,9 +495,8 @@ def completion(message: object, *, finish_reason: str = "stop", usage: object = 
 
 
 def chat_request(client: openai.OpenAI) -> tuple[ChatSpeaker, SpeechRequest]:
-    speaker = ChatSpeaker(client, identity="openai-chat")
     voice = Voice(language="fr", model="gpt-audio-1.5", name="marin")
-    return speaker, speaker.request("le pain", voice)
+    return ChatSpeaker(client), requests.chat("le pain", voice, identity="openai-chat")
 
 
 def test_chat_gives_the_audio_the_words_and_the_tokens(

@@ -29,6 +29,7 @@ from memolist_tts.core.errors import (
     UtteranceRefused,
 )
 from memolist_tts.core.model import Limits, Speech, Voice
+from memolist_tts.speech import requests
 from memolist_tts.speech.client import open_client
 from memolist_tts.speech.realtime import RealtimeSpeaker
 
@@ -137,7 +138,7 @@ def client(provider: Provider) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture
 def speaker(client: openai.OpenAI) -> Iterator[RealtimeSpeaker]:
-    speaker = RealtimeSpeaker(client, identity="openai-realtime")
+    speaker = RealtimeSpeaker(client)
     yield speaker
     speaker.close()
 
@@ -146,7 +147,8 @@ def speak(
     speaker: RealtimeSpeaker, text: str, voice: str = "cedar", timeout_s: float = PATIENCE_S
 ) -> Speech:
     how = Voice(language="fr", model="gpt-realtime-2.1-mini", name=voice)
-    return speaker.speak(speaker.request(text, how), timeout_s)
+    request = requests.realtime(text, how, identity="openai-realtime")
+    return speaker.speak(request, timeout_s)
 
 
 def failed(speaker: RealtimeSpeaker, timeout_s: float = PATIENCE_S) -> SpeechError:
@@ -171,7 +173,7 @@ def test_what_is_sent_is_the_request_and_a_number(
     provider: Provider, speaker: RealtimeSpeaker
 ) -> None:
     voice = Voice(language="fr", model="gpt-realtime-2.1-mini", name="cedar", speed=0.85)
-    request = speaker.request("le pain", voice)
+    request = requests.realtime("le pain", voice, identity="openai-realtime")
 
     speaker.speak(request, PATIENCE_S)
 
@@ -239,7 +241,7 @@ def test_a_lost_connection_fails_all_in_flight_as_maybe_billed_and_the_next_open
 def test_a_session_past_its_life_ends_once_its_last_text_is_spoken(
     provider: Provider, client: openai.OpenAI
 ) -> None:
-    speaker = RealtimeSpeaker(client, identity="openai-realtime", lifetime_s=0)
+    speaker = RealtimeSpeaker(client, lifetime_s=0)
     first_asked, go_on = threading.Event(), threading.Event()
 
     def hold_the_first(connection: ServerConnection, event: Event) -> None:
@@ -486,4 +488,4 @@ def test_without_an_encoder_the_route_is_refused_before_anything_is_paid(
     monkeypatch.setitem(sys.modules, "lameenc", None)
 
     with pytest.raises(Misconfigured, match="Install the package lameenc"):
-        RealtimeSpeaker(client, identity="openai-realtime")
+        RealtimeSpeaker(client)

@@ -13,6 +13,7 @@ from memolist_tts.core.model import Voice
 from memolist_tts.core.text import spoken
 from memolist_tts.core.verdict import judge
 from memolist_tts.settings import INSTRUCTIONS
+from memolist_tts.speech import requests
 from memolist_tts.speech.client import open_client
 from memolist_tts.speech.endpoint import EndpointSpeaker
 
@@ -28,14 +29,14 @@ def test_no_phrase_or_number_is_refused(language: str, speech_server: SpeechServ
     texts = [spoken(text, language).text for text in shown]
     texts += NUMBERS + [f"{word} {number}" for number in NUMBERS]
     client = open_client("any", base_url=speech_server.base_url, max_in_flight=8)
-    speaker = EndpointSpeaker(client, identity="local")
+    speaker = EndpointSpeaker(client)
     voice = Voice(
         language=language, model="gpt-4o-mini-tts", name="alloy",
         instructions=INSTRUCTIONS[language],
     )  # fmt: skip
 
     def speak(text: str) -> bytes:
-        return speaker.speak(speaker.request(text, voice), 60).mp3
+        return speaker.speak(requests.endpoint(text, voice, identity="local"), 60).mp3
 
     with ThreadPoolExecutor(8) as pool:
         clips = dict(zip(texts, pool.map(speak, texts), strict=True))

@@ -21,8 +21,12 @@ from local.schema import MINIMAL, STATUSES, Shape
 from local.speech import SpeechServer
 from memolist_tts.assemble import Worker
 from memolist_tts.cli import app
+from memolist_tts.core import speaking
+from memolist_tts.core.errors import StorageError
 from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
 from memolist_tts.core.mp3 import walk
+from memolist_tts.core.ports import Storage
+from memolist_tts.postgres import connection
 from memolist_tts.settings import Needs, Settings
 from tests.conftest import Bucket
 
@@ -665,3 +669,61 @@ def test_a_failed_job_that_the_api_makes_pending_again_tries_what_failed(place: 
     assert place.run(job_id).outcome == Completed()
 
     assert [charge.input for charge in place.speech.charges[charged:]] == ["bread"]
+
+
+def failing_puts(storage: Storage, count: int) -> Storage:
+    """`storage`, whose first `count` puts fail, as a bucket that asks to slow down."""
+    real, left = storage.put, [None] * count
+
+    def put(name: str, mp3: bytes) -> bool:
+        if left:
+            left.pop()
+            raise StorageError("slow down")
+        return real(name, mp3)
+
+    storage.put = put  # type: ignore[method-assign]
+    return storage
+
+
+def test_a_clip_that_cant_be_stored_at_once_is_put_again_not_paid_again(place: Place) -> None:
+    worker = place.worker()
+    worker.__dict__["storage"] = failing_puts(worker.storage, 6)
+    _, job_id = place.job_over(WORDS)
+
+    report = run(worker, job_id)
+
+    assert report.outcome == Completed()
+    assert each_charged_once(place.speech)
+    assert len(place.speech.charges) == 4
+
+
+def test_an_answer_that_never_ends_is_given_up_and_the_rest_is_spoken(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speaking, "LONGEST_CALL_S", 1.0)
+    place.speech.add_fault("drip", match="bread")
+    _, job_id = place.job_over(WORDS)
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, Failed)
+    assert place.ends(job_id)["bread"] == ("failed", "provider_down")
+    assert [state for state, _ in place.ends(job_id).values()].count("spoken") == 3
+
+
+def test_a_database_that_is_locked_away_costs_no_attempt(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BEGIN", connection.BEGIN.replace("'20s'", "'200ms'"))
+    _, job_id = place.job_over(WORDS)
+    place.run(place.job_over([("warm", "chaud")])[1])
+    with connect(place.url) as blocker:
+        blocker.run("BEGIN")
+        blocker.run('LOCK TABLE "Card"')
+
+        report = place.run(job_id)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "database_down"
+    assert place.ours(job_id)["attempts"] == 0
+    assert place.api.job(job_id)["status"] == "pending"

@@ -4,18 +4,13 @@ every stored clip worthless, so an expected value may be added, never edited."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 
-import openai
 import pytest
 
 from memolist_tts.core.errors import UtteranceRefused
-from memolist_tts.core.model import Voice
-from memolist_tts.core.ports import Speaker
-from memolist_tts.speech.chat import ChatSpeaker
-from memolist_tts.speech.client import open_client
-from memolist_tts.speech.endpoint import EndpointSpeaker
-from memolist_tts.speech.realtime import RealtimeSpeaker
+from memolist_tts.core.model import SpeechRequest, Voice
+from memolist_tts.speech import requests
 
 FRENCH = "Lis ceci en français, comme un locuteur natif."
 VERBATIM_FR = (
@@ -27,16 +22,10 @@ VERBATIM_FR = (
 )
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[openai.OpenAI]:
-    with open_client("sk-test", max_in_flight=1) as client:
-        yield client
-
-
-def test_an_endpoint_request_holds_only_what_is_sent(client: openai.OpenAI) -> None:
+def test_an_endpoint_request_holds_only_what_is_sent() -> None:
     voice = Voice(language="en", model="tts-1", name="alloy")
 
-    request = EndpointSpeaker(client, identity="openai").request("the cat", voice)
+    request = requests.endpoint("the cat", voice, identity="openai")
 
     assert request == {
         "provider": "openai",
@@ -47,7 +36,7 @@ def test_an_endpoint_request_holds_only_what_is_sent(client: openai.OpenAI) -> N
     }
 
 
-def test_the_gpt_4o_family_gets_the_instructions_and_another_speed(client: openai.OpenAI) -> None:
+def test_the_gpt_4o_family_gets_the_instructions_and_another_speed() -> None:
     voice = Voice(
         language="fr",
         model="gpt-4o-mini-tts-2025-12-15",
@@ -56,7 +45,7 @@ def test_the_gpt_4o_family_gets_the_instructions_and_another_speed(client: opena
         speed=0.85,
     )
 
-    request = EndpointSpeaker(client, identity="openai").request("le pain", voice)
+    request = requests.endpoint("le pain", voice, identity="openai")
 
     assert request == {
         "provider": "openai",
@@ -81,18 +70,19 @@ def test_the_gpt_4o_family_gets_the_instructions_and_another_speed(client: opena
     ],
 )
 def test_instructions_go_to_models_that_surely_take_them_or_on_the_operators_word(
-    client: openai.OpenAI, model: str, instruct_any: bool, sent: bool
+    model: str, instruct_any: bool, sent: bool
 ) -> None:
     voice = Voice(language="fr", model=model, name="nova", instructions=FRENCH)
-    speaker = EndpointSpeaker(client, identity="local", instruct_any=instruct_any)
 
-    assert ("instructions" in speaker.request("le pain", voice)) is sent
+    request = requests.endpoint("le pain", voice, identity="local", instruct_any=instruct_any)
+
+    assert ("instructions" in request) is sent
 
 
-def test_a_chat_request_demands_the_text_verbatim_in_its_language(client: openai.OpenAI) -> None:
+def test_a_chat_request_demands_the_text_verbatim_in_its_language() -> None:
     voice = Voice(language="fr", model="gpt-audio-1.5", name="marin")
 
-    request = ChatSpeaker(client, identity="openai-chat").request("Où vas-tu ?", voice)
+    request = requests.chat("Où vas-tu ?", voice, identity="openai-chat")
 
     assert request == {
         "provider": "openai-chat",
@@ -106,26 +96,24 @@ def test_a_chat_request_demands_the_text_verbatim_in_its_language(client: openai
     }
 
 
-def test_chat_asks_for_manner_and_speed_in_words(client: openai.OpenAI) -> None:
+def test_chat_asks_for_manner_and_speed_in_words() -> None:
     voice = Voice(
         language="fr", model="gpt-audio-1.5", name="marin", instructions=FRENCH, speed=0.85
     )
 
-    request = ChatSpeaker(client, identity="openai-chat").request("chat", voice)
+    request = requests.chat("chat", voice, identity="openai-chat")
 
     system, user = json.loads(json.dumps(request["messages"]))
     assert system["content"] == (f"{VERBATIM_FR} {FRENCH} Speak at 0.85 times your usual speed.")
     assert user["content"] == "chat"
 
 
-def test_a_realtime_request_holds_the_sessions_and_the_responses_settings(
-    client: openai.OpenAI,
-) -> None:
+def test_a_realtime_request_holds_the_sessions_and_the_responses_settings() -> None:
     voice = Voice(
         language="fr", model="gpt-realtime-2.1-mini", name="cedar", instructions=FRENCH, speed=0.85
     )
 
-    request = RealtimeSpeaker(client, identity="openai-realtime").request("chat", voice)
+    request = requests.realtime("chat", voice, identity="openai-realtime")
 
     assert request == {
         "provider": "openai-realtime",
@@ -158,22 +146,23 @@ def test_a_realtime_request_holds_the_sessions_and_the_responses_settings(
     }
 
 
-def test_realtime_leaves_out_a_speed_of_one(client: openai.OpenAI) -> None:
+def test_realtime_leaves_out_a_speed_of_one() -> None:
     voice = Voice(language="en", model="gpt-realtime-2.1-mini", name="cedar")
 
-    request = RealtimeSpeaker(client, identity="openai-realtime").request("cat", voice)
+    request = requests.realtime("cat", voice, identity="openai-realtime")
 
     assert "speed" not in json.dumps(request)
 
 
-@pytest.mark.parametrize("route", [EndpointSpeaker, ChatSpeaker, RealtimeSpeaker])
+@pytest.mark.parametrize("route", [requests.endpoint, requests.chat, requests.realtime])
 def test_every_route_takes_4096_characters_and_refuses_one_more(
-    client: openai.OpenAI, route: type[EndpointSpeaker | ChatSpeaker | RealtimeSpeaker]
+    route: Callable[..., SpeechRequest],
 ) -> None:
-    speaker: Speaker = route(client, identity="openai")
     voice = Voice(language="en", model="tts-1", name="alloy")
 
-    assert "é" * 4096 in json.dumps(speaker.request("é" * 4096, voice), ensure_ascii=False)
+    longest = route("é" * 4096, voice, identity="openai")
+
+    assert "é" * 4096 in json.dumps(longest, ensure_ascii=False)
     with pytest.raises(UtteranceRefused, match="4,097 characters") as refused:
-        speaker.request("é" * 4097, voice)
+        route("é" * 4097, voice, identity="openai")
     assert refused.value.code == "too_long"

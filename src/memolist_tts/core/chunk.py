@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
-from memolist_tts.core.errors import DatabaseError, LeaseLost, StorageError, WakeError
+from memolist_tts.core.errors import DatabaseError, LeaseLost, StopRun, StorageError, WakeError
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -35,7 +35,15 @@ from memolist_tts.core.model import (
 from memolist_tts.core.options import BadOptions
 from memolist_tts.core.plan import Plan, Script
 from memolist_tts.core.ports import Clips, Jobs, PaceBook, Speaker, Storage, Wake
-from memolist_tts.core.speaking import Given, Session, Spoken, Terms, clip_of, storage_down
+from memolist_tts.core.speaking import (
+    Given,
+    Session,
+    Spoken,
+    Terms,
+    clip_of,
+    stopped_by,
+    storage_down,
+)
 from memolist_tts.core.takes import Work
 
 SETTLE_S = 2.0
@@ -222,7 +230,11 @@ def _speak_mine(
         halt=halt,
         has_spoken=run.job.spoken_before + run.counted["spoken"] + len(reserved.stored) > 0,
     )
-    session = Session(works, ports.speaker(), ports.storage, ports.pace, terms)
+    try:
+        speaker = ports.speaker()
+    except StopRun as error:
+        return stopped_by(error)
+    session = Session(works, speaker, ports.storage, ports.pace, terms)
     try:
         for batch in session:
             # Only this thread writes: a cancel shows here, and leaving stops the rest.

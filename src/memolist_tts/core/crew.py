@@ -57,6 +57,10 @@ class Crew(Generic[Ticket, Outcome]):
         self.busy -= len(found)
         return found
 
+    def give_up_on_one(self) -> None:
+        """A task hangs: its thread is replaced, and its end, if it ever comes, isn't counted."""
+        self._size += 1
+
     def dismiss(self) -> None:
         """Let the threads go as they finish."""
         for _ in range(self._threads):

@@ -49,6 +49,14 @@ OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest f
 FIRST_CALL_S = 5.0
 """How long a call is thought to take before one has been seen."""
 CALL_TIMEOUT_S = 20.0
+"""Without a byte."""
+LONGEST_CALL_S = 60.0
+"""A body that drips is never done: past this the call has failed."""
+STORE_TRIES = 5
+"""For a clip that is paid for: 1, 2, 4 and 8 s apart."""
+MOST_OVERLOADS = 2
+SAME_WAVE_S = 5.0
+"""Calls that time out together show once that too many are in flight."""
 LONG_DELAY_S = 900.0
 OUTAGE_DELAY_S = 60.0
 TERMINATION_GRACE_S = 8.0
@@ -98,7 +106,7 @@ class Terms:
     """Whether the provider took any text of this job before."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Ticket:
     """What a thread has in hand."""
 
@@ -134,7 +142,11 @@ class Session:
         self._pace_book = pace
         self._terms = terms
         self._crew: Crew[_Ticket, Answer | Stored | None] = Crew(terms.in_flight)
-        self._calling = 0
+        self._calls: dict[_Ticket, None] = {}
+        self._cap = terms.in_flight
+        self._cut_at = -math.inf
+        self._answered_since = 0
+        self._unstored = 0
         self._ready = deque(work for work in works if not work.look_first)
         self._to_look = deque(work for work in works if work.look_first)
         self._resting: list[Work] = []
@@ -155,7 +167,7 @@ class Session:
 
     @property
     def _free(self) -> int:
-        return self._terms.in_flight - self._calling
+        return self._cap - len(self._calls)
 
     @property
     def begun(self) -> list[ClipId]:
@@ -183,7 +195,7 @@ class Session:
         yield self._take_ended()
 
     def _goes_on(self) -> bool:
-        if self._under_way:
+        if self._under_way or self._unstored:
             return self._terms.clock() < self._finish_by
         return bool(self._waiting()) and self.stop is None
 
@@ -204,10 +216,25 @@ class Session:
             self._finish_by = min(self._finish_by, now + TERMINATION_GRACE_S)
         if now >= self._terms.deadline:
             self._stop(OUT_OF_TIME)
-        rested = [work for work in self._resting if work.ready_at <= now]
-        for work in rested:
+        for ticket in [t for t in self._calls if now - t.started > LONGEST_CALL_S]:
+            self._give_up_on(ticket)
+        for work in [work for work in self._resting if work.ready_at <= now]:
             self._resting.remove(work)
+            self._resume(work)
+
+    def _resume(self, work: Work) -> None:
+        if work.store_tries:
+            self._start(work, partial(takes.keep_best, work, self._storage))
+        else:
             (self._to_look if work.look_first else self._ready).append(work)
+
+    def _give_up_on(self, ticket: _Ticket) -> None:
+        """A call that drips: whatever it still brings is stored, but not waited for."""
+        del self._calls[ticket]
+        self._under_way.pop(ticket.work.clip, None)
+        self._crew.give_up_on_one()
+        told = f"no end after {LONGEST_CALL_S:.0f} s"
+        self._fell(ticket.work.apart(), NetworkFault(f"The provider's answer has {told}."))
 
     def _start_what_may(self) -> None:
         while self.stop is None and self._to_look:
@@ -215,6 +242,7 @@ class Session:
             self._start(work, partial(takes.look, work, self._storage))
         while (
             self.stop is None
+            and not self._unstored
             and self._free > 0
             and self._ready
             and self._has_time()
@@ -227,7 +255,6 @@ class Session:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
         timeout_s = min(CALL_TIMEOUT_S, left_s)
         self.figures.requests += 1
-        self._calling += 1
         task = partial(takes.call, work, self._speaker, self._storage, timeout_s)
         self._start(work, task, is_call=True)
 
@@ -236,7 +263,10 @@ class Session:
     ) -> None:
         self._under_way[work.clip] = work
         self.started.add(work.clip)
-        self._crew.start(_Ticket(work, self._terms.clock(), is_call), task)
+        ticket = _Ticket(work, self._terms.clock(), is_call)
+        if is_call:
+            self._calls[ticket] = None
+        self._crew.start(ticket, task)
 
     def _call_s(self) -> float:
         known = self._pace.latency_s if self._pace else None
@@ -245,7 +275,9 @@ class Session:
     def _has_time(self) -> bool:
         """Nothing starts that can't be finished; the first calls only need some time at all."""
         left_s = self._terms.deadline - self._terms.clock()
-        if left_s > self._call_s() or (self.figures.requests == 0 and left_s > 1.0):
+        if left_s > self._call_s() * len(self._ready[0].line.pieces) or (
+            self.figures.requests == 0 and left_s > 1.0
+        ):
             return True
         self._stop(OUT_OF_TIME)
         return False
@@ -284,7 +316,7 @@ class Session:
             retry_after_s=self._window.retry_after_s,
             limits=self._window.limits,
             latency_s=self._window.latency_s,
-            in_flight=self._calling,
+            in_flight=len(self._calls),
             short=count > 0,
         )
         now = self._terms.clock()
@@ -301,9 +333,9 @@ class Session:
     def _give_slots_back(self) -> None:
         """What is left over, with what was seen last."""
         if self._pace_name:
-            count = -len(self._slots)
+            unused = len(self._slots)
             self._slots.clear()
-            self._exchange(count)
+            self._exchange(-unused)
 
     def _next_event(self) -> float:
         """When something may start without anything having ended."""
@@ -316,9 +348,11 @@ class Session:
 
     def _hear(self, timeout_s: float) -> None:
         for ticket, report in self._crew.reports(timeout_s):
+            if ticket.is_call and ticket not in self._calls:
+                continue
             self._under_way.pop(ticket.work.clip, None)
             if ticket.is_call:
-                self._calling -= 1
+                del self._calls[ticket]
                 if not isinstance(report, Exception):
                     self._note_latency(self._terms.clock() - ticket.started)
             if isinstance(report, Exception):
@@ -335,9 +369,11 @@ class Session:
             case None:
                 self._not_found(work)
             case Stored():
+                self._unstored -= bool(work.store_tries)
                 self._end(work, report)
             case Answer(ending=ending):
                 work.tries = 0
+                self._widen()
                 self._window.answers += 1
                 self._window.limits = report.limits or self._window.limits
                 self._succeeded()
@@ -365,9 +401,12 @@ class Session:
             self._ready.append(work)
 
     def _again(self, work: Work) -> None:
-        if self.stop is not None and any(take.verdict.is_sound for take in work.takes):
+        if self.stop is not None and work.has_sound_take:
             # No time for a better one; what was paid for is good enough.
-            self._start(work, lambda: takes.keep_best(work, self._storage))
+            self._start(work, partial(takes.keep_best, work, self._storage))
+        elif self.stop is not None and work.parts and not self.stop.rings:
+            # Half a text is paid for: the rest of it while there is time.
+            self._start_call(work)
         else:
             self._ready.appendleft(work)
 
@@ -383,9 +422,9 @@ class Session:
             case UtteranceRefused():
                 self._refuse(work, error)
             case StopRun():
-                self._stop_for(error)
+                self._stop(stopped_by(error))
             case StorageError():
-                self._stop(storage_down(error))
+                self._not_stored(work, error)
             case _:
                 reason = str(error) if isinstance(error, MemolistError) else repr(error)
                 self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
@@ -398,14 +437,40 @@ class Session:
         if asked is not None:
             self._window.retry_after_s = max(self._window.retry_after_s or 0.0, asked)
         # Slots leased before the refusal were leased too fast.
-        self._slots.clear()
         self._ready.appendleft(work)
+        self._give_slots_back()
+
+    def _not_stored(self, work: Work, error: StorageError) -> None:
+        """A clip that is paid for is put again; meanwhile nothing more is paid for."""
+        self._unstored += not work.store_tries
+        work.store_tries += 1
+        if not work.has_sound_take or work.store_tries >= STORE_TRIES:
+            self._unstored -= 1
+            self._stop(storage_down(error))
+            return
+        work.ready_at = self._terms.clock() + 2.0 ** (work.store_tries - 1)
+        self._resting.append(work)
+
+    def _narrow(self, work: Work) -> bool:
+        """Fewer in flight, where calls time out for being too many; whether that is why."""
+        now = self._terms.clock()
+        if now - self._cut_at > SAME_WAVE_S and self._cap > 1:
+            self._cap, self._cut_at, self._answered_since = self._cap // 2, now, 0
+        work.overloads += 1
+        return now - self._cut_at <= SAME_WAVE_S and work.overloads <= MOST_OVERLOADS
+
+    def _widen(self) -> None:
+        self._answered_since += 1
+        if self._answered_since >= self._cap and self._cap < self._terms.in_flight:
+            self._cap, self._answered_since = self._cap + 1, 0
 
     def _try_again(self, work: Work, error: TryAgain) -> None:
-        work.tries += 1
         self._window.limits = error.limits or self._window.limits
+        is_timeout = isinstance(error, NetworkFault) and error.maybe_billed
+        if not (is_timeout and self._narrow(work)):
+            work.tries += 1
         if work.tries < TRIES:
-            pause_s = BACK_OFF_S * 2 ** (work.tries - 1) * random.uniform(0.8, 1.2)
+            pause_s = BACK_OFF_S * 2 ** max(0, work.tries - 1) * random.uniform(0.8, 1.2)
             work.ready_at = self._terms.clock() + pause_s
             self._resting.append(work)
             return
@@ -438,7 +503,8 @@ class Session:
         alike.add(work.line.spoken)
         if len(alike) >= ALIKE and error.signature[1] not in CONTENT_CODES:
             self._refusals.clear()
-            self._stop_for(Misconfigured(f"{len(alike)} texts were refused alike: {error}"))
+            fault = Misconfigured(f"{len(alike)} texts were refused alike: {error}")
+            self._stop(stopped_by(fault))
 
     def _succeeded(self) -> None:
         self._has_spoken = True
@@ -450,22 +516,22 @@ class Session:
         self._refusals.clear()
         self._failing.clear()
 
-    def _stop_for(self, error: StopRun) -> None:
-        self._stop(
-            Stop(
-                code=error.code,
-                message=str(error),
-                delay_s=LONG_DELAY_S,
-                rings=True,
-                pauses=not isinstance(error, Misconfigured),
-                about=error.about if isinstance(error, Misconfigured) else None,
-            )
-        )
-
     def _stop(self, stop: Stop) -> None:
         # The first reason stands, unless a person has to act.
         if self.stop is None or (stop.rings and not self.stop.rings):
             self.stop = stop
+
+
+def stopped_by(error: StopRun) -> Stop:
+    """Money, key or configuration: nothing goes on until a person has acted."""
+    return Stop(
+        code=error.code,
+        message=str(error),
+        delay_s=LONG_DELAY_S,
+        rings=True,
+        pauses=not isinstance(error, Misconfigured),
+        about=error.about if isinstance(error, Misconfigured) else None,
+    )
 
 
 def storage_down(error: StorageError) -> Stop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import mp3, verdict
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
@@ -40,9 +40,21 @@ class Work:
     takes: list[Take] = field(default_factory=list)
     tries: int = 0
     """Failed calls for the part at hand."""
+    overloads: int = 0
+    """Calls that timed out while the session had too many in flight: not this line's fault."""
+    store_tries: int = 0
     ready_at: float = 0.0
     characters: int = 0
     cost_usd: float | None = None
+
+    @property
+    def has_sound_take(self) -> bool:
+        """Whether there is a recording that may be published."""
+        return any(take.verdict.is_sound for take in self.takes)
+
+    def apart(self) -> Work:
+        """The same work for another thread, while one that hangs may still touch this."""
+        return replace(self, parts=list(self.parts), takes=list(self.takes))
 
     @property
     def characters_next(self) -> int:
