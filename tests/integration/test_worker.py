@@ -23,7 +23,8 @@ from memolist_tts.assemble import Worker
 from memolist_tts.cli import app
 from memolist_tts.core import speaking
 from memolist_tts.core.errors import StorageError
-from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
+from memolist_tts.core.key import audio_key
+from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Options, Report
 from memolist_tts.core.mp3 import walk
 from memolist_tts.core.ports import Storage
 from memolist_tts.postgres import connection
@@ -727,3 +728,44 @@ def test_a_database_that_is_locked_away_costs_no_attempt(
     assert report.outcome.stop.code == "database_down"
     assert place.ours(job_id)["attempts"] == 0
     assert place.api.job(job_id)["status"] == "pending"
+
+
+BLOCKED = """
+SELECT 1 AS x FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+DEAD_CLIP = """
+INSERT INTO tts.clip (key, take, object_name, provider, model, voice, language, spoken_text,
+                      characters, speaker, speaker_job)
+SELECT key, 0, '', '', '', '', '', '', 0, gen_random_uuid(), 'dead'
+FROM unnest(cast(:keys AS text[])) AS key
+"""
+
+
+def test_a_run_kept_waiting_for_a_lock_takes_no_clip_that_was_claimed_meanwhile(
+    place: Place,
+) -> None:
+    worker = place.worker()
+    voice = worker.voice("en", Options())
+    keys = {audio_key([worker.request(word, voice)]): word for word in ("apple", "bread")}
+    (first_key, first), (_, last) = sorted(keys.items())
+    _, both = place.job_over([(first, ""), (last, "")])
+    _, one = place.job_over([(last, "")])
+    place.api.rows(DEAD_CLIP, keys=[first_key])
+    place.speech.add_fault("hold")
+    with connect(place.url) as blocker, ThreadPoolExecutor() as pool:
+        blocker.run("BEGIN")
+        blocker.run("UPDATE tts.clip SET held_until = NULL")
+        waiting = pool.submit(place.run, both)
+        while not place.api.rows(BLOCKED):
+            assert not waiting.done()
+        speaking = pool.submit(place.run, one)
+        assert place.speech.wait_for_in_flight(1, PATIENCE_S)
+        blocker.run("COMMIT")
+        assert place.speech.wait_for_in_flight(2, PATIENCE_S)
+        place.speech.clear_faults()
+
+        outcomes = [waiting.result(PATIENCE_S).outcome, speaking.result(PATIENCE_S).outcome]
+
+    assert outcomes == [Completed(), Completed()]
+    assert sorted(charge.input for charge in place.speech.charges) == ["apple", "bread"]
