@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from aws_lambda_powertools import Logger, Metrics
@@ -88,10 +88,21 @@ def announce(logger: Logger, bus: Bus | None, report: Report) -> None:
     if isinstance(report.outcome, Failed):
         status = "failed"
         detail |= {"code": report.outcome.code, "message": report.outcome.message}
+    _tell(logger, bus, status, detail)
+
+
+def announce_exhausted(logger: Logger, bus: Bus | None, job_ids: Sequence[str]) -> None:
+    """Tell the bus of jobs that the sweep failed: their attempts were used up."""
+    for job_id in job_ids:
+        if bus is not None:
+            _tell(logger, bus, "failed", {"jobId": job_id, "code": "attempts_used_up"})
+
+
+def _tell(logger: Logger, bus: Bus, status: str, detail: Mapping[str, object]) -> None:
     try:
         bus.tell(status, detail)
     except WakeError as error:
-        t.log(logger, t.COMPLETION_UNANNOUNCED, job_id=report.job_id, problem=str(error))
+        t.log(logger, t.COMPLETION_UNANNOUNCED, job_id=detail["jobId"], problem=str(error))
 
 
 def measure_report(metrics: Metrics, report: Report) -> None:

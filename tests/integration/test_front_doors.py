@@ -278,18 +278,23 @@ def test_nothing_is_woken_while_all_is_paused(doors: Doors) -> None:
     assert doors.emitted()["Paused"] == [1]
 
 
-def test_a_jobs_end_is_told_on_the_bus_with_its_counts_and_reasons(
-    doors: Doors, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def bus(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An event bus that puts what it is told on the queue of `doors`."""
     events = boto3.client("events", endpoint_url=doors.queue.endpoint_url)
-    bus = f"bus-{uuid.uuid4().hex}"
-    events.create_event_bus(Name=bus)
-    events.put_rule(Name="ends", EventBusName=bus, EventPattern='{"source": ["memolist-tts"]}')
+    name = f"bus-{uuid.uuid4().hex}"
+    events.create_event_bus(Name=name)
+    events.put_rule(Name="ends", EventBusName=name, EventPattern='{"source": ["memolist-tts"]}')
     arn = doors.queue.client.get_queue_attributes(
         QueueUrl=doors.queue.url, AttributeNames=["QueueArn"]
     )["Attributes"]["QueueArn"]
-    events.put_targets(Rule="ends", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
-    monkeypatch.setenv("EVENT_BUS_NAME", bus)
+    events.put_targets(Rule="ends", EventBusName=name, Targets=[{"Id": "queue", "Arn": arn}])
+    monkeypatch.setenv("EVENT_BUS_NAME", name)
+    return name
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_jobs_end_is_told_on_the_bus_with_its_counts_and_reasons(doors: Doors) -> None:
     doors.speech.add_fault("refused", match="apple")
     doors.job(job_id(1))
 
@@ -300,6 +305,18 @@ def test_a_jobs_end_is_told_on_the_bus_with_its_counts_and_reasons(
     assert told["detail"]["jobId"] == job_id(1)
     assert told["detail"]["failures"] == {"refused": 1}
     assert told["detail"]["spoken"] == 1
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_job_that_the_sweep_fails_is_told_on_the_bus(doors: Doors) -> None:
+    doors.job(job_id(1), status="processing")
+    doors.api.rows(LEASED, id=job_id(1), lease="-1 second", attempts=3)
+
+    doors.sweep()
+
+    told = json.loads(doors.queue.bodies()[0])
+    assert told["detail-type"] == "TtsJob failed"
+    assert told["detail"] == {"jobId": job_id(1), "code": "attempts_used_up"}
 
 
 def test_a_bus_that_takes_no_event_costs_the_job_nothing(

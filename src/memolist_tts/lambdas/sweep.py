@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from memolist_tts import telemetry as t
+from memolist_tts.announce import announce_exhausted
 from memolist_tts.assemble import Worker
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.sweep import Swept, run_sweep
@@ -31,6 +32,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         worker.forget()
         raise
     _tell(swept)
+    announce_exhausted(logger, worker.bus, swept.failed)
     return {"woken": len(swept.woken), "failed": len(swept.failed), "unsent": swept.unsent}
 
 
