@@ -126,22 +126,28 @@ def run_chunk(
         return Report(job_id=job_id, outcome=Idle())
     run = _Run(job=job, options=Options())
     try:
-        outcome = _speak_job(run, deadline - SETTLE_S, ports, rules, halt)
+        outcome = _outcome(run, deadline - SETTLE_S, ports, rules, halt)
         ports.jobs.settle(job, outcome, begun=run.begun)
-    except DatabaseError as error:
-        if not error.passes:
-            raise
-        outcome = HandedBack(
-            stop=Stop(code="database_down", message=str(error), delay_s=DATABASE_DELAY_S)
-        )
-        # Nobody died: if the row can be written, the attempt is given back.
-        ports.jobs.settle(job, outcome, begun=list(run.started))
     except LeaseLost:
         ports.jobs.abandon(job, begun=list(run.started))
         return _report(run, Lost(), ports.clock() - began)
     # Row, then message: dying in between costs one sweep, never work.
     woken = _wake_rest(job, outcome, ports)
     return _report(run, outcome, ports.clock() - began, wake_failed=not woken)
+
+
+def _outcome(
+    run: _Run, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
+) -> Completed | Failed | HandedBack:
+    """What becomes of the job; a database away for a moment is nobody's death."""
+    try:
+        return _speak_job(run, deadline, ports, rules, halt)
+    except DatabaseError as error:
+        if not error.passes:
+            raise
+        run.begun = list(run.started)
+        stop = Stop(code="database_down", message=str(error), delay_s=DATABASE_DELAY_S)
+        return HandedBack(stop=stop)
 
 
 def _speak_job(
