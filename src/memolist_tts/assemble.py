@@ -100,7 +100,8 @@ class Worker:
         client = events_client(
             region=os.environ.get("AWS_REGION"), endpoint_url=os.environ.get("AWS_ENDPOINT_URL")
         )
-        return EventBus(self.settings.EVENT_BUS_NAME, client)
+        service = os.environ.get("POWERTOOLS_SERVICE_NAME", "memolist-tts")
+        return EventBus(self.settings.EVENT_BUS_NAME, client, service=service)
 
     def forget(self) -> None:
         """Drop what secrets opened: the next run reads them again, and a rotated one serves."""

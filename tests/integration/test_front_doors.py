@@ -253,6 +253,7 @@ def test_a_job_whose_attempts_are_used_up_fails_with_the_reason(doors: Doors, do
     assert job["status"] == "failed"
     assert "died 3 times" in job["errorMessage"]
     assert doors.speech.charges == []
+    assert sum(doors.emitted()["JobsFailed"]) == 2  # once in all, once by its code
 
 
 RESTING = "INSERT INTO tts.job (job_id, woken_at, not_before) VALUES (:id, now(), {})"
@@ -316,7 +317,9 @@ def test_a_job_that_the_sweep_fails_is_told_on_the_bus(doors: Doors) -> None:
 
     told = json.loads(doors.queue.bodies()[0])
     assert told["detail-type"] == "TtsJob failed"
-    assert told["detail"] == {"jobId": job_id(1), "code": "attempts_used_up"}
+    assert told["detail"] == {
+        "service": "memolist-test", "jobId": job_id(1), "code": "attempts_used_up",
+    }  # fmt: skip
 
 
 def test_a_bus_that_takes_no_event_costs_the_job_nothing(

@@ -170,7 +170,9 @@ def test_both_functions_count_under_the_stacks_name(stack: Stack) -> None:
 
 def test_no_variable_holds_a_secret(stack: Stack) -> None:
     for function in functions(stack).values():
-        assert not {"DATABASE_URL", "OPENAI_API_KEY"} & set(function["Environment"]["Variables"])
+        variables = function["Environment"]["Variables"]
+        assert not variables["DATABASE_URL"]
+        assert not variables.get("OPENAI_API_KEY")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,9 @@ def test_without_a_vpc_no_function_touches_network_interfaces(stack: Stack) -> N
         assert not [action for action in actions if action.startswith("ec2:")]
 
 
-@pytest.mark.parametrize("policy", ["QueuesPolicy", "AudioBucketPolicy", "AlarmTopicPolicy"])
+@pytest.mark.parametrize(
+    "policy", ["QueuePolicy", "DeadLetterQueuePolicy", "AudioBucketPolicy", "AlarmTopicPolicy"]
+)
 def test_nothing_is_reached_without_tls(stack: Stack, policy: str) -> None:
     (denied,) = [s for s in statements(stack, policy) if s["Effect"] == "Deny"]
     assert denied["Principal"] == "*"
@@ -507,3 +511,41 @@ def test_the_layer_leaves_to_the_runtime_what_is_the_runtimes() -> None:
     assert not re.findall(r"^(boto3|botocore|s3transfer|urllib3)==", locked, re.M)
     # botocore asks for less than 3, and the layer comes first in sys.path.
     assert re.search(r"^python-dateutil==2\.", locked, re.M)
+
+
+@pytest.mark.parametrize("policy", ["QueuePolicy", "DeadLetterQueuePolicy"])
+def test_a_queue_policy_speaks_of_its_own_queue_alone(stack: Stack, policy: str) -> None:
+    properties = stack.resources[policy]["Properties"]
+    (queue,) = properties["Queues"]
+    for statement in properties["PolicyDocument"]["Statement"]:
+        assert isinstance(statement["Resource"], str)
+        assert policy.removesuffix("Policy") in f"{queue} {statement['Resource']}"
+
+
+def test_the_variables_for_sam_local_are_declared_and_taken(stack: Stack) -> None:
+    overlay = json.loads((Path(__file__).parents[2] / "events" / "env" / "local.json").read_text())
+    needs = {
+        "SynthesizeFunction": Needs.WORKER | Needs.QUEUE,
+        "SweepFunction": Needs.DATABASE | Needs.QUEUE,
+    }
+    for name, function in functions(stack).items():
+        declared = _environment(function)
+        assert set(overlay[name]) <= set(declared)
+        Settings.load(needs[name], declared | overlay[name])
+
+
+WIDGET_KEYS = {
+    "metric": {
+        "title", "view", "region", "stat", "period", "metrics", "stacked", "yAxis", "annotations",
+        "legend", "setPeriodToTimeRange", "sparkline", "singleValueFullPrecision", "liveData",
+    },
+    "alarm": {"title", "alarms", "sortBy", "states"},
+    "text": {"markdown", "background"},
+    "log": {"title", "view", "region", "query"},
+}  # fmt: skip
+
+
+def test_a_widget_has_only_keys_that_cloudwatch_knows(dashboard: dict[str, Any]) -> None:
+    for widget in dashboard["widgets"]:
+        assert set(widget) == {"type", "x", "y", "width", "height", "properties"}
+        assert set(widget["properties"]) <= WIDGET_KEYS[widget["type"]]

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
-from memolist_tts.core.errors import DatabaseError, LeaseLost, StopRun, StorageError, WakeError
+from memolist_tts.core.errors import (
+    AttemptsUsedUp,
+    DatabaseError,
+    LeaseLost,
+    StopRun,
+    StorageError,
+    WakeError,
+)
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -121,7 +128,10 @@ def run_chunk(
     """
     began = ports.clock()
     lease_s = rules.lease_s or deadline - began + GRACE_S
-    job = ports.jobs.claim(job_id, lease_s=lease_s)
+    try:
+        job = ports.jobs.claim(job_id, lease_s=lease_s)
+    except AttemptsUsedUp as error:
+        return Report(job_id=job_id, outcome=Failed(code=error.code, message=str(error)))
     if job is None:
         return Report(job_id=job_id, outcome=Idle())
     run = _Run(job=job, options=Options())

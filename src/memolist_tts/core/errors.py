@@ -13,6 +13,12 @@ class NoSuchJob(MemolistError):
     """No "TtsJob" row has this id (yet: the API may not have committed)."""
 
 
+class AttemptsUsedUp(MemolistError):
+    """The job died too often without progress, and has been failed."""
+
+    code = "attempts_used_up"
+
+
 class LeaseLost(MemolistError):
     """The job isn't this run's any more: cancelled, deleted, or taken over. Stop."""
 

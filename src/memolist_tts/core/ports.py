@@ -83,7 +83,7 @@ class Jobs(Protocol):
     def claim(self, job_id: str, *, lease_s: float) -> Job | None:
         """Take the job for `lease_s` seconds; None: another's, resting, paused or ended.
 
-        Raises `NoSuchJob`.
+        Raises `NoSuchJob`, and `AttemptsUsedUp` where this claim failed the job.
         """
         ...
 

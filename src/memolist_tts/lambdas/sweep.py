@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from memolist_tts import telemetry as t
 from memolist_tts.announce import announce_exhausted
 from memolist_tts.assemble import Worker
-from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.errors import AttemptsUsedUp, MemolistError
 from memolist_tts.core.sweep import Swept, run_sweep
 from memolist_tts.settings import Needs, Settings
 
@@ -56,6 +56,8 @@ def _tell(swept: Swept) -> None:
     t.measure(metrics, t.STALLED_JOBS, gauges.stalled)
     t.measure(metrics, t.PAUSED, int(gauges.is_paused))
     t.measure(metrics, t.FAILURE_RATE_1H, 100 * gauges.failure_rate_1h)
+    for job_id in swept.failed:
+        t.log(logger, t.JOB_FAILED, job_id=job_id, code=AttemptsUsedUp.code)
     if count := len(swept.failed):
         t.measure(metrics, t.JOBS_FAILED, count, {"attempts_used_up": count})
     t.measure(metrics, t.SWEEP_RAN, 1)

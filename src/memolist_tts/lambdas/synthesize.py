@@ -26,6 +26,8 @@ from memolist_tts.settings import Needs, Settings
 SAFETY_S = 3.0
 """Kept back from the function's timeout: a kill runs no Python code."""
 WARN_DAYS = 60
+ANNOUNCE_S, SHUTDOWN_S = 3.5, 15.0
+"""How long telling the bus, and asking when the model closes, may take at the worst."""
 COMES_BACK_S = 30
 """When a message is tried again whose job isn't there yet (the API may not have committed)."""
 
@@ -76,8 +78,11 @@ def _handle(record: SQSRecord, context: LambdaContext) -> None:
         raise
     log_report(logger, report)
     measure_report(metrics, report)
-    announce(logger, worker.bus, report)
-    _measure_shutdown()
+    # What isn't the job's own never makes a run that took its whole time overrun.
+    if context.get_remaining_time_in_millis() > 1000 * ANNOUNCE_S:
+        announce(logger, worker.bus, report)
+    if context.get_remaining_time_in_millis() > 1000 * SHUTDOWN_S:
+        _measure_shutdown()
     if isinstance(report.outcome, HandedBack) and report.outcome.stop.code == KeyRefused.code:
         worker.forget()
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from memolist_tts.core.errors import LeaseLost, NoSuchJob
+from memolist_tts.core.errors import AttemptsUsedUp, LeaseLost, NoSuchJob
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -278,6 +278,7 @@ class Jobs:
         self._database = database
         self._api = api
         self._max_attempts = max_attempts
+        self._exhaustion = ATTEMPTS_USED_UP.format(n=max_attempts)
         self._names = _names(api)
 
     def _sql(self, template: str, **names: str) -> str:
@@ -304,7 +305,8 @@ class Jobs:
             return self._database.transaction(work)
         except _NotClaimed:
             self._check_exists(job_id)
-            self.exhaust(job_id)
+            if self.exhaust(job_id):
+                raise AttemptsUsedUp(self._exhaustion) from None
             return None
 
     def _check_exists(self, job_id: str) -> None:
@@ -317,11 +319,13 @@ class Jobs:
 
     def exhaust(self, job_id: str | None = None) -> list[str]:
         """Fail the job (or all) whose attempts are used up; the ids."""
-        error = ATTEMPTS_USED_UP.format(n=self._max_attempts)
 
         def work(tx: Transaction) -> list[str]:
             rows = tx.rows(
-                self._sql(EXHAUST), id=job_id, error=error, max_attempts=self._max_attempts
+                self._sql(EXHAUST),
+                id=job_id,
+                error=self._exhaustion,
+                max_attempts=self._max_attempts,
             )
             return [row["id"] for row in rows]
 

@@ -21,8 +21,10 @@ SOURCE = "memolist-tts"
 class EventBus:
     """Events of source `memolist-tts` on the bus `name`, one a job's end."""
 
-    def __init__(self, name: str, client: EventBridgeClient) -> None:
+    def __init__(self, name: str, client: EventBridgeClient, *, service: str) -> None:
+        """`service` is the stack's name: two stages may share a bus."""
         self._name = name
+        self._service = service
         self._client = client
 
     def tell(self, status: str, detail: Mapping[str, object]) -> None:
@@ -34,7 +36,7 @@ class EventBus:
             "EventBusName": self._name,
             "Source": SOURCE,
             "DetailType": f"TtsJob {status}",
-            "Detail": json.dumps(detail, ensure_ascii=False),
+            "Detail": json.dumps({"service": self._service, **detail}, ensure_ascii=False),
         }
         try:
             answer = self._client.put_events(Entries=[entry])  # type: ignore[list-item]
@@ -53,6 +55,6 @@ def events_client(
 ) -> EventBridgeClient:
     """A client that gives up soon: no job waits for its event."""
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=3
+        retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=2
     )
     return boto3.client("events", region_name=region, endpoint_url=endpoint_url, config=config)
