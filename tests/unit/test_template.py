@@ -523,7 +523,7 @@ def test_a_queue_policy_speaks_of_its_own_queue_alone(stack: Stack, policy: str)
 
 
 def test_the_variables_for_sam_local_are_declared_and_taken(stack: Stack) -> None:
-    overlay = json.loads((Path(__file__).parents[2] / "events" / "env" / "local.json").read_text())
+    overlay = json.loads((Path(__file__).parents[2] / "env.local.json").read_text())
     needs = {
         "SynthesizeFunction": Needs.WORKER | Needs.QUEUE,
         "SweepFunction": Needs.DATABASE | Needs.QUEUE,
