@@ -769,3 +769,15 @@ def test_a_run_kept_waiting_for_a_lock_takes_no_clip_that_was_claimed_meanwhile(
 
     assert outcomes == [Completed(), Completed()]
     assert sorted(charge.input for charge in place.speech.charges) == ["apple", "bread"]
+
+
+def test_a_server_that_sends_no_mp3_is_the_deployments_fault_not_the_cards(place: Place) -> None:
+    place.speech.add_fault("wav")
+    _, job_id = place.job_over(WORDS)
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "misconfigured"
+    assert "MP3" in report.outcome.stop.message
+    assert not any(state == "failed" for state, _ in place.ends(job_id).values())

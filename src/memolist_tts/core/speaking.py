@@ -155,6 +155,8 @@ class Session:
         self._ended: list[Spoken] = []
         self._refusals: list[Spoken] = []
         self._failing: list[Spoken] = []
+        self._foreign: list[Spoken] = []
+        self._has_stored = terms.has_spoken
         self._refused: defaultdict[tuple[int, str | None], set[str]] = defaultdict(set)
         self._slots: deque[float] = deque()
         self._window = _Window()
@@ -191,6 +193,8 @@ class Session:
         if self.stop is not None:
             # Whether these lines are at fault isn't known: the next run tries them.
             self._failing.clear()
+            self._foreign.clear()
+        self._ended += self._foreign
         self._release_held()
         yield self._take_ended()
 
@@ -370,7 +374,7 @@ class Session:
                 self._not_found(work)
             case Stored():
                 self._unstored -= bool(work.store_tries)
-                self._end(work, report)
+                self._stored(work, report)
             case Answer(ending=ending):
                 work.tries = 0
                 self._widen()
@@ -382,13 +386,32 @@ class Session:
     def _concluded(self, work: Work, ending: Stored | Unfinished | Rejected) -> None:
         match ending:
             case Stored():
-                self._end(work, ending)
-            case Rejected(reason=reason):
-                message = f"No sound recording in {len(work.takes)} takes: {reason}. Retry the job."
-                self._end(work, Given(code="bad_audio", message=message))
+                self._stored(work, ending)
+            case Rejected():
+                self._rejected(work, ending)
             case Unfinished(is_retake=is_retake):
                 self.figures.retaken += is_retake
                 self._again(work)
+
+    def _stored(self, work: Work, stored: Stored) -> None:
+        self._has_stored = True
+        self._ended += self._foreign
+        self._foreign.clear()
+        self._end(work, stored)
+
+    def _rejected(self, work: Work, ending: Rejected) -> None:
+        message = f"No sound recording in {len(work.takes)} takes: {ending.reason}. Retry the job."
+        spoken = _spoken(work, Given(code="bad_audio", message=message))
+        if ending.is_mp3 or self._has_stored:
+            self._ended.append(spoken)
+            return
+        # Nothing was MP3 yet: this may be what the server sends for every text.
+        self._foreign.append(spoken)
+        if len(self._foreign) >= ALIKE:
+            self._foreign.clear()
+            told = f"the provider sends no MP3 for any of {ALIKE} texts: {ending.reason}"
+            fault = Misconfigured(f"OPENAI_BASE_URL: {told}. Use a server that answers with MP3.")
+            self._stop(stopped_by(fault))
 
     def _not_found(self, work: Work) -> None:
         """Not stored: look again while an abandoned call may bring it, then speak it."""

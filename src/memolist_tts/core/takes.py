@@ -9,7 +9,7 @@ from memolist_tts.core import mp3, verdict
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
 from memolist_tts.core.ports import Speaker, Storage
 from memolist_tts.core.prices import cost_usd
-from memolist_tts.core.verdict import Verdict
+from memolist_tts.core.verdict import FaultCode, Verdict
 
 _JUDGE = threading.Lock()
 """Judging is computation: several at once would all end late, and start the next wave as one."""
@@ -83,6 +83,8 @@ class Rejected:
     """No take can be published."""
 
     reason: str
+    is_mp3: bool
+    """Whether any take was MP3 at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +127,20 @@ def _conclude(work: Work, storage: Storage) -> Stored | Unfinished | Rejected:
         return Unfinished(is_retake=True)
     if sound:
         return _store(work, min(sound, key=_badness), storage)
-    return Rejected(reason=min(work.takes, key=_badness).verdict.reason)
+    return Rejected(
+        reason=min(work.takes, key=_badness).verdict.reason,
+        is_mp3=not all(_is_foreign(take.verdict) for take in work.takes),
+    )
 
 
 def keep_best(work: Work, storage: Storage) -> Stored:
     """Store the best sound take there is, where no time is left for a better one."""
     best = min((take for take in work.takes if take.verdict.is_sound), key=_badness)
     return _store(work, best, storage)
+
+
+def _is_foreign(found: Verdict) -> bool:
+    return any(fault.code is FaultCode.NOT_MP3 for fault in found.hard)
 
 
 def _badness(take: Take) -> tuple[int, int, float]:
