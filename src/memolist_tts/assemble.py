@@ -19,6 +19,7 @@ from memolist_tts.postgres.connection import Database
 from memolist_tts.postgres.jobs import Jobs
 from memolist_tts.postgres.operator import Operator
 from memolist_tts.postgres.pace import SharedPace
+from memolist_tts.postgres.records import Records
 from memolist_tts.postgres.schema import Api, inspect
 from memolist_tts.settings import Settings
 from memolist_tts.speech import requests
@@ -82,6 +83,10 @@ class Worker:
         return Operator(self.database, self.api)
 
     @cached_property
+    def records(self) -> Records:
+        return Records(self.database)
+
+    @cached_property
     def wake(self) -> Wake | None:
         if not self.settings.QUEUE_URL:
             return None
@@ -110,7 +115,7 @@ class Worker:
         parameters.clear_caches()  # type: ignore[no-untyped-call]
         if "database" in self.__dict__:
             self.database.close()
-        for name in ("database", "api", "jobs", "operator", "client", "speakers"):
+        for name in ("database", "api", "jobs", "operator", "records", "client", "speakers"):
             self.__dict__.pop(name, None)
 
     @cached_property
