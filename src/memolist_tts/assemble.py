@@ -20,6 +20,7 @@ from memolist_tts.postgres.connection import Database
 from memolist_tts.postgres.jobs import Jobs
 from memolist_tts.postgres.operator import Operator
 from memolist_tts.postgres.pace import SharedPace
+from memolist_tts.postgres.records import Records
 from memolist_tts.postgres.schema import Api, inspect
 from memolist_tts.route import Ending, Way, choose, move, option_fault
 from memolist_tts.settings import Settings
@@ -65,6 +66,10 @@ class Worker:
         return Operator(self.database, self.api)
 
     @cached_property
+    def records(self) -> Records:
+        return Records(self.database)
+
+    @cached_property
     def wake(self) -> Wake | None:
         if not self.settings.QUEUE_URL:
             return None
@@ -93,7 +98,7 @@ class Worker:
         parameters.clear_caches()  # type: ignore[no-untyped-call]
         if "database" in self.__dict__:
             self.database.close()
-        for name in ("database", "api", "jobs", "operator", "client", "speakers"):
+        for name in ("database", "api", "jobs", "operator", "records", "client", "speakers"):
             self.__dict__.pop(name, None)
 
     @cached_property

@@ -90,8 +90,8 @@ def test_status_of_a_job_lists_what_failed_and_why(
     assert lines[0] == f"{job_id}: failed"
     assert "Progress 100.0 % of 4 utterances" in lines
     assert {"spoken 2", "skipped 1", "failed 1"} <= set(lines)
-    (failure,) = [line for line in lines if line.startswith(card_id)]
-    assert failure.startswith(f"{card_id} en refused ")
+    (failure,) = [line for line in lines if line.startswith(f"{card_id} en")]
+    assert failure.startswith(f"{card_id} en failed refused: ")
 
 
 def speak(url: str, speech: SpeechServer, folder: Path, job_id: str) -> None:

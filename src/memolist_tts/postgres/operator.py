@@ -76,7 +76,13 @@ SELECT j.id::text AS id, j.status::text AS status, {user} AS user_id
 FROM {jobs} j WHERE j.id = cast(:id AS {job_id})
 """
 PROGRESS = "SELECT * FROM tts.progress WHERE job_id = :id"
-FAILURES = "SELECT * FROM tts.failure WHERE job_id = :id ORDER BY card_id, language"
+
+# How fast each model may be asked now.
+RATES = """
+SELECT provider, rate_per_s, limit_per_minute, latency_s,
+       CASE WHEN blocked_until > clock_timestamp() THEN blocked_until END AS blocked_until
+FROM tts.pace ORDER BY updated_at DESC LIMIT 20
+"""
 
 # failed | pending -> pending, afresh: its failures forgotten, its clips and URLs kept.
 RETRY = """
@@ -202,11 +208,15 @@ class Operator:
         """The four figures, over all jobs."""
         return self._rows(FIGURES)[0]
 
-    def status(self, job_id: str) -> tuple[str, Row | None, list[Row]]:
-        """A job's state at the API, its progress, its failures. Raises `NoSuchJob`."""
+    def rates(self) -> list[Row]:
+        """The shared pace of each provider and model, the last used first."""
+        return self._rows(RATES)
+
+    def status(self, job_id: str) -> tuple[str, Row | None]:
+        """A job's state at the API, and its progress if anyone has seen it. Raises `NoSuchJob`."""
         rows = self._one(STATUS, job_id)
         progress = self._rows(PROGRESS, id=job_id)
-        return rows[0]["status"], progress[0] if progress else None, self._rows(FAILURES, id=job_id)
+        return rows[0]["status"], progress[0] if progress else None
 
     def group(self, job_id: str) -> str:
         """Whom the job's message is for. Raises `NoSuchJob`."""
