@@ -99,7 +99,7 @@ def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
     return Speech(
         mp3=mp3,
         request_id=request_id,
-        transcript=message.audio.transcript if message.audio else None,
+        transcript=(message.audio and message.audio.transcript) or "",
         output_tokens=details.audio_tokens if details else None,
         limits=pace,
     )
