@@ -16,6 +16,7 @@ from memolist_tts.core.verdict import (
     Verdict,
     better,
     judge,
+    marked_time_s,
     needed_time_s,
     publishable,
 )
@@ -214,6 +215,31 @@ def test_a_model_that_tells_no_transcript_proves_nothing(clip: bytes, transcript
 )
 def test_needed_time_counts_units(spoken: str, units: float) -> None:
     assert needed_time_s(spoken) == pytest.approx(0.20 + 0.060 * units)
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("I go to school.", 0),
+        ("I ... to school", 2),
+        ("Well... yes", 2),
+        ('"Hi," she said, "come in."', 2),
+        ("l'U.R.S.S.", 4),
+        ("90 km/h", 1),
+        ("john.doe@example.com", 3),
+        ("3.5", 1),
+        ("No! Never.", 1),
+    ],
+)
+def test_marks_may_be_heard_as_pauses(text: str, marks: int) -> None:
+    assert marked_time_s(text) == pytest.approx(0.6 * marks)
+
+
+def test_a_gap_in_a_sentence_may_be_a_long_pause() -> None:
+    slow = mp3(speech(0.5), silence(1.2), speech(1.0))
+
+    assert judge(slow, "I ... to school").is_sound
+    assert hard_codes(judge(slow, "I to school")) == ["too_long_audio"]
 
 
 def test_the_better_take_is_sound_then_without_doubt_then_of_likely_length(clip: bytes) -> None:
