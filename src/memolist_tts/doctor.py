@@ -169,7 +169,9 @@ def _voice(worker: Worker, *, language: str, speak: bool) -> tuple[State, str]:
         is_known = known(voice.model) is not None
         return State.OK, voice.name if is_known else f"{voice.name}, not checked (--speak does)"
     speech = worker.speaker().speak(worker.request(WORD, voice), SPEAK_TIMEOUT_S)
-    heard = verdict.judge(speech.mp3, WORD, speed=voice.speed, transcript=speech.transcript)
+    heard = verdict.judge(
+        speech.mp3, WORD, language=language, speed=voice.speed, transcript=speech.transcript
+    )
     if not heard.is_sound:
         return State.FAULT, f"{voice.name} doesn't speak well: {heard.reason}. Try another voice"
     return State.OK, f"{voice.name} said {WORD!r} in {heard.speech_ms / 1000:.1f} s"

@@ -124,7 +124,7 @@ def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
     return Speech(
         mp3=mp3,
         request_id=request_id,
-        transcript=message.audio.transcript if message.audio else None,
+        transcript=(message.audio and message.audio.transcript) or "",
         usage=answer.usage.billed if answer.usage else None,
         limits=pace,
     )
