@@ -197,6 +197,8 @@ def record(database_url: str, aws_url: str, folder: Path, stack: str) -> Recordi
         os.environ |= {
             "DATABASE_URL": database_url,
             "OPENAI_BASE_URL": speech.base_url,
+            # The catalogue is to be complete, and only a model with an end has days left.
+            "TTS_PROVIDER": "endpoint",
             "STORAGE_TYPE": "local",
             "LOCAL_STORAGE_PATH": str(folder),
             "QUEUE_URL": queue_url,
