@@ -519,6 +519,17 @@ def test_chat_gives_the_audio_the_words_and_the_tokens(
     assert provider.bodies == [{name: request[name] for name in request if name != "provider"}]
 
 
+@pytest.mark.parametrize("told", [{}, {"transcript": None}, {"transcript": ""}])
+def test_chat_that_tells_no_words_has_an_empty_transcript_not_none(
+    provider: Provider, client: openai.OpenAI, told: dict[str, str | None]
+) -> None:
+    audio = {"id": "a", "data": base64.b64encode(MP3).decode(), **told}
+    provider.raw = completion({"role": "assistant", "audio": audio})
+    speaker, request = chat_request(client)
+
+    assert speaker.speak(request, PATIENCE_S).transcript == ""
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [

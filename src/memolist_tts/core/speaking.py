@@ -416,9 +416,8 @@ class Session:
         if len(self._foreign) >= ALIKE:
             self._foreign.clear()
             told = f"the provider sends no {ending.lacks} for any of {ALIKE} texts: {ending.reason}"
-            fault = Misconfigured(
-                f"OPENAI_BASE_URL: {told}. Use a server that answers with {ending.lacks}."
-            )
+            fix = "Use a server, or a TTS_PROVIDER, that sends it."
+            fault = Misconfigured(f"OPENAI_BASE_URL: {told}. {fix}")
             self._stop(stopped_by(fault))
 
     def _not_found(self, work: Work) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from memolist_tts.core.verbatim.english import ENGLISH
 from memolist_tts.core.verbatim.french import FRENCH
 from memolist_tts.core.verbatim.lattice import agree
-from memolist_tts.core.verbatim.readings import READ_SIGNS, lattice
+from memolist_tts.core.verbatim.readings import READ_SIGNS, lattice, plained
 
 _TONGUES = {"en": ENGLISH, "fr": FRENCH}
 
@@ -28,5 +28,7 @@ def says(transcript: str, spoken: str, language: str) -> bool:
     """
     if not any(char.isalnum() or char in READ_SIGNS for char in transcript):
         return False
+    if plained(transcript) == plained(spoken):
+        return True
     tongue = _TONGUES.get(language)
     return agree(lattice(transcript, tongue), lattice(spoken, tongue))

@@ -355,8 +355,8 @@ ENGLISH = Tongue(
     },
     short={
         "mr": "mister",
-        "mrs": ["missus", "missis", "misses"],
-        "ms": ["miz", "miss"],
+        "mrs": ["missus", "missis"],
+        "ms": "miz",
         "dr": ["doctor", "drive"],
         "prof": "professor",
         "st": ["saint", "street"],

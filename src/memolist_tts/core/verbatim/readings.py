@@ -23,7 +23,7 @@ _BEFORE_MIXED = re.compile(r"(?<=\d)(?=[½⅓⅔¼¾⅛])")
 _RUN = re.compile(r"(?<!\d)(?<!\d[.,'])\d+(?:[.,']\d+)*")
 _SPACED = re.compile(r"(?<!\d)(?<!\d[.,' ])[1-9]\d{0,2}(?: \d{3})+(?:[.,]\d+)?(?![.,']?\d)(?! \d)")
 _AFTER_A_SMALL_NUMBER = re.compile(r"(?<![\d.,'])\d{1,2} \Z")
-_MONEY = r"\d+(?:[.,' ]\d{3})*(?:[.,]\d{1,2})?"
+_MONEY = r"\d{1,15}(?:[.,' ]\d{3}){0,4}(?:[.,]\d{1,2})?"
 _ROMAN = r"(?=[IVXLCDM])M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
 _ROMAN_DIGITS = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _AFTER_A_NAME = re.compile(r"[^\W\d_a-zß-ÿ][^\W\d_]{2,} \Z")
@@ -136,7 +136,7 @@ def _amounts(tongue: Tongue) -> Iterator[tuple[str, Read]]:
     yield before, lambda m: _money(m[2], m[1], m[3], tongue)
     after = rf"(?<!\d)(?<!\d[.,'])({_MONEY})(?: ?({scale}))? ?({coin})"
     yield after, lambda m: _money(m[1], m[3], m[2], tongue)
-    inside = rf"(?<![\d.,])(\d+) ?({coin}) ?(\d\d)(?!\d)"
+    inside = rf"(?<![\d.,])(\d{{1,15}}) ?({coin}) ?(\d\d)(?!\d)"
     yield inside, lambda m: tongue.amount(m[1], m[3], tongue.currencies[m[2]])
     unit = "|".join(map(re.escape, sorted(tongue.units, key=len, reverse=True)))
     yield rf"(?<=[\d/]) ?({unit})(?![\w²³])", lambda m: tongue.units[m[1]]
