@@ -357,13 +357,16 @@ def test_nothing_is_asked_before_the_session_has_its_voice(
 
 class Crowded:
     """Takes `most` texts at once in a session and refuses the others. Inside a `with` block
-    it ends by and by what it took."""
+    it answers by and by what it took; `is_late`: nothing of it has begun before."""
 
-    def __init__(self, provider: Provider, most: int, **error: object) -> None:
+    def __init__(
+        self, provider: Provider, most: int, *, is_late: bool = False, **error: object
+    ) -> None:
         self._most = most
+        self._is_late = is_late
         self._error = error
         self._lock = threading.Lock()
-        self._begun: list[tuple[ServerConnection, str, Event]] = []
+        self._taken: list[tuple[ServerConnection, Event]] = []
         self._is_over = threading.Event()
         self._ending = threading.Thread(target=self._end)
         self.refused = 0
@@ -379,21 +382,20 @@ class Crowded:
 
     def _answer(self, connection: ServerConnection, event: Event) -> None:
         with self._lock:
-            if sum(whose is connection for whose, _, _ in self._begun) >= self._most:
+            if sum(whose is connection for whose, _ in self._taken) >= self._most:
                 self.refused += 1
                 send(connection, **refused(**{"event_id": event["event_id"], **self._error}))
-            else:
-                self._begun.append((connection, begin(connection, event), event))
+                return
+            self._taken.append((connection, event))
+            if not self._is_late:
+                begin(connection, event)
 
     def _end(self) -> None:
         while not self._is_over.wait(0.02):
             with self._lock:
-                for connection, response_id, event in self._begun:
-                    sound(connection, response_id, 0.25)
-                    told = {"response_id": response_id, "transcript": text_of(event)}
-                    send(connection, type="response.output_audio_transcript.done", **told)
-                    finish(connection, response_id)
-                self._begun.clear()
+                for connection, event in self._taken:
+                    spoken(connection, event)
+                self._taken.clear()
 
 
 @pytest.mark.parametrize(
@@ -404,12 +406,13 @@ class Crowded:
         {"message": "Too many concurrent responses in this session."},
     ],
 )
+@pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("most", [1, 3])
 def test_a_session_gets_no_more_texts_at_once_than_the_api_takes(
-    provider: Provider, speaker: RealtimeSpeaker, most: int, error: Event
+    provider: Provider, speaker: RealtimeSpeaker, most: int, is_late: bool, error: Event
 ) -> None:
     texts = [str(n) for n in range(12)]
-    with Crowded(provider, most, **error) as crowded:
+    with Crowded(provider, most, is_late=is_late, **error) as crowded:
         said = [speech.transcript for speech in spoken_at_once(speaker, texts)]
         learnt = crowded.refused
         spoken_at_once(speaker, texts)
