@@ -17,6 +17,7 @@ from local.postgres import connect
 from local.speech import SpeechServer
 from memolist_tts.assemble import Worker
 from memolist_tts.settings import Needs, Settings
+from tests.conftest import ROUTE
 
 BEGAN = datetime(2026, 11, 24, 8, 0, 0)
 
@@ -89,8 +90,8 @@ def test_status_of_a_job_lists_what_failed_and_why(
     assert lines[0] == f"{job_id}: failed"
     assert "Progress 100.0 % of 4 utterances" in lines
     assert {"spoken 2", "skipped 1", "failed 1"} <= set(lines)
-    (failure,) = [line for line in lines if line.startswith(card_id)]
-    assert failure.startswith(f"{card_id} en refused ")
+    (failure,) = [line for line in lines if line.startswith(f"{card_id} en")]
+    assert failure.startswith(f"{card_id} en failed refused: ")
 
 
 def speak(url: str, speech: SpeechServer, folder: Path, job_id: str) -> None:
@@ -98,6 +99,7 @@ def speak(url: str, speech: SpeechServer, folder: Path, job_id: str) -> None:
     environ = {
         "DATABASE_URL": url,
         "OPENAI_BASE_URL": speech.base_url,
+        "TTS_PROVIDER": ROUTE,
         "LOCAL_STORAGE_PATH": str(folder),
     }
     worker = Worker(Settings.load(Needs.WORKER, environ=environ))

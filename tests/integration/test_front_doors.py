@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from command import ROOT
-from conftest import Queue
+from conftest import ROUTE, Queue
 
 from local.api import Api, audio_urls
 from local.bridge import metric_data
@@ -75,6 +75,7 @@ def doors(
     variables = {
         "DATABASE_URL": database,
         "OPENAI_BASE_URL": speech_server.base_url,
+        "TTS_PROVIDER": ROUTE,
         "STORAGE_TYPE": "local",
         "LOCAL_STORAGE_PATH": str(tmp_path),
         "QUEUE_URL": sqs.url,
@@ -91,6 +92,20 @@ def doors(
 
 def job_id(number: int) -> str:
     return f"0b6f2a5e-7c1d-4e7e-9a53-{number:012}"
+
+
+def test_a_models_end_is_measured_and_warned_of(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTS_PROVIDER", "endpoint")
+    doors.job(job_id(1))
+
+    assert doors.synthesize("object.json") == []
+
+    lines = [json.loads(each) for each in doors.capsys.readouterr().out.splitlines()]
+    (warned,) = [line for line in lines if line.get("message") == "shutdown_near"]
+    (days,) = [line["DaysToShutdown"] for line in lines if "DaysToShutdown" in line]
+    assert (warned["fix"], [warned["days"]]) == ("Set TTS_PROVIDER=chat.", days)
 
 
 @pytest.mark.parametrize(

@@ -122,10 +122,12 @@ def test_a_model_that_reads_tells_its_words_and_its_cost(route: Route) -> None:
 
     if route.name in READERS:
         assert speech.transcript == TEXT
-        tokens_ms = 50 * (speech.output_tokens or 0)
-        assert tokens_ms == pytest.approx(walk(speech.mp3).duration_ms, abs=150)
+        assert speech.usage is not None
+        assert 50 * speech.usage.audio_out == pytest.approx(walk(speech.mp3).duration_ms, abs=150)
+        assert speech.usage.text_in > len(TEXT) / 5
+        assert speech.usage.text_out > 0
     else:
-        assert (speech.transcript, speech.output_tokens) == (None, None)
+        assert (speech.transcript, speech.usage) == (None, None)
 
 
 def test_voice_and_speed_are_the_settings(route: Route) -> None:

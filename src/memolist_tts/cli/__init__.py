@@ -6,22 +6,25 @@ import sys
 
 import typer
 
-from memolist_tts.cli import jobs, work
+from memolist_tts.cli import doctor, jobs, see, work
+from memolist_tts.cli.exits import EPILOG, code_of
 from memolist_tts.core.errors import MemolistError
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Speaks the phrases of Memolist's cards: pending jobs in, MP3 files out.",
+    epilog=EPILOG,
 )
-work.register(app)
-jobs.register(app)
+for group in (work, doctor, see, jobs):
+    group.register(app)
 
 
 def main() -> None:
-    """Run a command; what goes wrong on purpose is one message and exit code 1."""
+    """Run a command; what goes wrong on purpose is one message and an exit code."""
     try:
         app()
     except MemolistError as error:
         print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(code_of(error))

@@ -7,7 +7,7 @@ from aws_lambda_powertools import Logger
 from rich.console import Console
 
 from memolist_tts import assemble
-from memolist_tts.announce import log_report
+from memolist_tts.announce import log_ending, log_report
 from memolist_tts.core.model import Report
 from memolist_tts.poll import halt_on_signals
 from memolist_tts.poll import poll as run_poll
@@ -47,16 +47,26 @@ def poll() -> None:
     console.print(f"Database connected: {address.host}:{address.port}/{address.database}")
     console.print(f"OpenAI API key: {'set' if assemble.api_key(settings) != 'none' else 'none'}")
     console.print(
-        f"Speech: {assemble.identity(settings)}, model "
-        f"{assemble.model(settings, assemble.today())}; clips in {where}"
+        f"Speech: {assemble.identity(settings)}, {worker.way().route}, "
+        f"model {worker.way().model}; clips in {where}"
     )
     console.print(f"Polling every {settings.POLL_INTERVAL_MS} ms")
 
+    warned_on = None
+
+    def warn_daily() -> None:
+        nonlocal warned_on
+        if warned_on != assemble.today() and (ending := worker.ending()) is not None:
+            log_ending(logger, ending)
+        warned_on = assemble.today()
+
     def tell(what: Report | Exception) -> None:
+        warn_daily()
         if isinstance(what, Report):
             log_report(logger, what)
         else:
             logger.error("job_broke", problem=f"{type(what).__name__}: {what}")
 
+    warn_daily()
     run_poll(worker, halt, tell)
     console.print("Stopped; what was left is handed back.")

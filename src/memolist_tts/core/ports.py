@@ -80,6 +80,10 @@ class Wake(Protocol):
         """
         ...
 
+    def prove(self) -> None:
+        """Make sure that the queue is there. Raises `WakeError`."""
+        ...
+
     def hurry(self, receipt: str, delay_s: int) -> None:
         """Have a received message that is going to fail back in `delay_s` seconds."""
         ...

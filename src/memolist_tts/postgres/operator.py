@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from memolist_tts.core.errors import NoSuchJob
 from memolist_tts.core.sweep import Due, Gauges
 from memolist_tts.postgres.connection import Database, Row, Transaction
@@ -56,6 +58,8 @@ SELECT
     AS failed_1h
 """
 
+CLOCK = "SELECT clock_timestamp() AS now"
+
 # The figures of the old worker's README: jobs by state, the oldest that waits, how long jobs
 # take, how many fail.
 FIGURES = """
@@ -76,7 +80,13 @@ SELECT j.id::text AS id, j.status::text AS status, {user} AS user_id
 FROM {jobs} j WHERE j.id = cast(:id AS {job_id})
 """
 PROGRESS = "SELECT * FROM tts.progress WHERE job_id = :id"
-FAILURES = "SELECT * FROM tts.failure WHERE job_id = :id ORDER BY card_id, language"
+
+# How fast each model may be asked now.
+RATES = """
+SELECT provider, rate_per_s, limit_per_minute, latency_s,
+       CASE WHEN blocked_until > clock_timestamp() THEN blocked_until END AS blocked_until
+FROM tts.pace ORDER BY updated_at DESC LIMIT 20
+"""
 
 # failed | pending -> pending, afresh: its failures forgotten, its clips and URLs kept.
 RETRY = """
@@ -202,11 +212,15 @@ class Operator:
         """The four figures, over all jobs."""
         return self._rows(FIGURES)[0]
 
-    def status(self, job_id: str) -> tuple[str, Row | None, list[Row]]:
-        """A job's state at the API, its progress, its failures. Raises `NoSuchJob`."""
+    def rates(self) -> list[Row]:
+        """The shared pace of each provider and model, the last used first."""
+        return self._rows(RATES)
+
+    def status(self, job_id: str) -> tuple[str, Row | None]:
+        """A job's state at the API, and its progress if anyone has seen it. Raises `NoSuchJob`."""
         rows = self._one(STATUS, job_id)
         progress = self._rows(PROGRESS, id=job_id)
-        return rows[0]["status"], progress[0] if progress else None, self._rows(FAILURES, id=job_id)
+        return rows[0]["status"], progress[0] if progress else None
 
     def group(self, job_id: str) -> str:
         """Whom the job's message is for. Raises `NoSuchJob`."""
@@ -237,6 +251,11 @@ class Operator:
         self._rows(UNBLOCK)
         row = self._rows(RESUME)[0]
         return row["pauses"], row["jobs"]
+
+    def clock(self) -> datetime:
+        """The time by the database's clock, which leases live on."""
+        found: datetime = self._rows(CLOCK)[0]["now"]
+        return found
 
     def pauses(self) -> list[Row]:
         """Why no job is claimed; nothing when they are."""

@@ -24,6 +24,7 @@ from openai.types.realtime import (
     RealtimeError,
     RealtimeErrorEvent,
     RealtimeResponse,
+    RealtimeResponseUsage,
     ResponseCreatedEvent,
     ResponseDoneEvent,
 )
@@ -38,6 +39,7 @@ from memolist_tts.core.errors import (
     UtteranceRefused,
 )
 from memolist_tts.core.model import Limits, Speech
+from memolist_tts.core.prices import Usage
 from memolist_tts.speech import encoder
 from memolist_tts.speech.faults import as_body, refusal, shown
 
@@ -224,12 +226,11 @@ class Session:
             raise self._unspoken(response)
         if len(pcm) % 2:
             raise _lost("its audio ends within a sample")
-        details = response.usage.output_token_details if response.usage else None
         return Speech(
             mp3=encoder.mp3(pcm),
             request_id=response.id,
             transcript=transcript,
-            output_tokens=details.audio_tokens if details else None,
+            usage=_billed(response.usage),
             limits=self._limits,
         )
 
@@ -403,6 +404,17 @@ class _Reading:
     def __init__(self, number: int) -> None:
         self.number = number
         self.parts: SimpleQueue[_Part] = SimpleQueue()
+
+
+def _billed(usage: RealtimeResponseUsage | None) -> Usage | None:
+    details = usage.output_token_details if usage else None
+    if usage is None or details is None or details.audio_tokens is None:
+        return None
+    return Usage(
+        audio_out=details.audio_tokens,
+        text_in=usage.input_tokens or 0,
+        text_out=max(0, (usage.output_tokens or 0) - details.audio_tokens),
+    )
 
 
 def _number(response: RealtimeResponse) -> str:

@@ -1,0 +1,116 @@
+"""What a command shows: tables for a person at 80 columns, JSON for a script."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+"""Standard output: what was asked for, and nothing else."""
+aside = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
+"""Standard error: progress, and remarks that a script must not take for the answer."""
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="For scripts: JSON on standard output, nothing else.")
+]
+FOREVER = "until `resume`"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def seconds(text: str) -> float:
+    """`90s`, `30m`, `2h`, `1d` or `1w`, in seconds; an option's parser."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise typer.BadParameter(f"{text!r} isn't a time such as 90s, 30m, 2h, 1d or 1w")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def emit(value: object) -> None:
+    """One JSON value on a line of its own."""
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Decimal():
+            return float(value)
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case _:
+            return str(value)
+
+
+def table(*heads: str) -> Table:
+    """A table without lines: its columns share the screen, and long texts wrap."""
+    made = Table(box=None, pad_edge=False, show_header=bool(heads), header_style="bold")
+    for head in heads:
+        made.add_column(head, overflow="fold")
+    return made
+
+
+def show(made: Table) -> None:
+    """Print a table as wide as the screen."""
+    console.print(made, soft_wrap=False)
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> None:
+    """Names and values, one a line."""
+    made = table()
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in rows:
+        made.add_row(name, Text(value))
+    show(made)
+
+
+def ended(count: int, noun: str, limit: int) -> None:
+    """Say that there may be more than was shown."""
+    if count >= limit:
+        aside.print(f"The first {limit} {noun}; --limit shows more.")
+
+
+def when(value: datetime | None) -> str:
+    """A time as a person reads it, in UTC."""
+    return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def took(value: float | None) -> str:
+    """Seconds, as `12.3 s`."""
+    return "none" if value is None else f"{value:.1f} s"
+
+
+def usd(value: Decimal | float | None) -> str:
+    """Dollars, to what a short word costs; `?` where nobody knows."""
+    if value is None:
+        return "?"
+    return f"{value:.2f} USD" if value == 0 or value >= 1 else f"{value:.4f} USD"
+
+
+def pause_line(pause: Mapping[str, Any]) -> str:
+    """Why no job is claimed, and until when."""
+    until = f"until {pause['until']:%H:%M} UTC" if pause["until"] else FOREVER
+    return f"Paused {until}: {pause['code']}: {pause['message']}"
+
+
+def progress() -> Progress:
+    """A bar on standard error for work of more than a second; gone when it is done."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        console=aside,
+        transient=True,
+        disable=not aside.is_terminal,
+    )

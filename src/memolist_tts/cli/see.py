@@ -1,0 +1,315 @@
+"""Commands that only look: status, watch, failures, clips."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from memolist_tts.assemble import Worker
+from memolist_tts.cli import screen
+from memolist_tts.cli.exits import Exit
+from memolist_tts.cli.screen import JsonFlag, console
+from memolist_tts.settings import Needs, Settings
+
+COUNTS = ("spoken", "reused", "kept", "skipped", "failed")
+ENDS = ("completed", "failed")
+WINDOW_S = 15.0
+"""Over which a job's pace is measured."""
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many rows.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, watch, failures, clips):
+        app.command()(command)
+
+
+def open_worker() -> Worker:
+    """What a command that only needs the database works with."""
+    return Worker(Settings.load(Needs.DATABASE))
+
+
+# ── status ───────────────────────────────────────────────────────────────────
+
+
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="JOB")] = None, as_json: JsonFlag = False
+) -> None:
+    """The figures of all jobs; of one job its progress and each utterance."""
+    worker = open_worker()
+    told = _overview(worker) if job is None else _job(worker, job)
+    if as_json:
+        screen.emit(told)
+    elif job is None:
+        _show_overview(told)
+    else:
+        _show_job(told)
+
+
+def _overview(worker: Worker) -> dict[str, Any]:
+    figures = worker.operator.figures()
+    ended = figures["completed"] + figures["failed"]
+    return {
+        "jobs": {name: figures[name] for name in ("pending", "processing", "completed", "failed")},
+        "oldest_pending_s": figures["oldest_pending_s"],
+        "average_s": figures["average_s"],
+        "failure_rate": figures["failed"] / ended if ended else None,
+        "rates": worker.operator.rates(),
+        "pauses": worker.operator.pauses(),
+    }
+
+
+def _show_overview(told: dict[str, Any]) -> None:
+    rate = told["failure_rate"]
+    screen.pairs(
+        [
+            ("Jobs", ", ".join(f"{count} {state}" for state, count in told["jobs"].items())),
+            ("Oldest pending", screen.took(told["oldest_pending_s"])),
+            ("Average time from insert to completed", screen.took(told["average_s"])),
+            ("Failure rate", "no job has ended" if rate is None else f"{100 * rate:.1f} %"),
+            *((f"Pace {each['provider']}", _pace(each)) for each in told["rates"]),
+        ]
+    )
+    for pause in told["pauses"]:
+        console.print(screen.pause_line(pause))
+
+
+def _pace(each: dict[str, Any]) -> str:
+    told = f"{each['rate_per_s']:.1f} a second"
+    if each["limit_per_minute"] is not None:
+        told += f" of the provider's {each['limit_per_minute'] / 60:.1f}"
+    if each["blocked_until"] is not None:
+        told += f", none before {each['blocked_until']:%H:%M:%S} UTC"
+    return told
+
+
+def _job(worker: Worker, job: str) -> dict[str, Any]:
+    state, progress = worker.operator.status(job)
+    return {
+        "job": job,
+        "status": state,
+        "progress": progress,
+        "utterances": worker.records.utterances(job),
+        "pauses": worker.operator.pauses() if state == "pending" else [],
+    }
+
+
+def _show_job(told: dict[str, Any]) -> None:
+    console.print(f"{told['job']}: {told['status']}")
+    for pause in told["pauses"]:
+        console.print(screen.pause_line(pause))
+    if (progress := told["progress"]) is None:
+        return
+    rows = [("Progress", f"{progress['percent']} % of {progress['total']} utterances")]
+    rows += [(name, str(progress[name])) for name in (*COUNTS, "characters", "cost_usd")]
+    reasons = ("waits_until", "stop_code", "stop", "error_code", "error")
+    rows += [(name, str(progress[name])) for name in reasons if progress[name] is not None]
+    screen.pairs(rows)
+    if told["utterances"]:
+        _show_utterances(told["utterances"])
+
+
+def _show_utterances(utterances: Sequence[dict[str, Any]]) -> None:
+    table = screen.table("card", "in", "state", "said, or why not")
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    for each in utterances:
+        said = each["spoken_text"]
+        if each["code"] is not None:
+            said = f"{each['code']}: {each['message']}" + (f" [{said}]" if said else "")
+        table.add_row(each["card_id"], each["language"], each["state"], Text(said))
+    screen.show(table)
+
+
+# ── watch ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How fast a job's utterances end, over the last seconds."""
+
+    seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, now: float, ended: int) -> float:
+        """Utterances a second."""
+        self.seen.append((now, ended))
+        while now - self.seen[0][0] > WINDOW_S:
+            self.seen.popleft()
+        first_at, first = self.seen[0]
+        return (ended - first) / (now - first_at) if now > first_at else 0.0
+
+
+def watch(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The id of a TtsJob row.")],
+    every: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between looks.")] = 1.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Follow a job to its end: spoken, reused, failed, left, a second, time left. 3: it failed."""
+    worker = open_worker()
+    looks = _looks(worker, job, every)
+    state = ""
+    if as_json:
+        for look in looks:
+            state = look["status"]
+            screen.emit(look)
+    else:
+        state = _show_looks(job, looks)
+    if state != "completed":
+        raise typer.Exit(Exit.UNWELL)
+
+
+def _looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
+    """How the job stands, whenever that has changed, to its end."""
+    pace, before = _Pace(), None
+    while True:
+        look = _look(worker, job, pace)
+        if look != before:
+            yield look
+        before = look
+        if look["status"] not in ("pending", "processing"):
+            return
+        time.sleep(every)
+
+
+def _look(worker: Worker, job: str, pace: _Pace) -> dict[str, Any]:
+    state, progress = worker.operator.status(job)
+    counts = {name: progress[name] if progress else 0 for name in COUNTS}
+    total = progress["total"] if progress else 0
+    ended = sum(counts.values())
+    rate = pace.note(time.monotonic(), ended)
+    look = {
+        "job": job, "status": state, "total": total, **counts, "left": max(0, total - ended),
+        "per_s": round(rate, 2), "left_s": round((total - ended) / rate, 1) if rate > 0 else None,
+        "waits_until": progress["waits_until"] if progress else None,
+        "stop_code": progress["stop_code"] if progress else None,
+        "stop": progress["stop"] if progress else None,
+    }  # fmt: skip
+    if state == "pending":
+        look["pauses"] = [each["message"] for each in worker.operator.pauses()]
+    return look
+
+
+def _show_looks(job: str, looks: Iterator[dict[str, Any]]) -> str:
+    bar = Progress(
+        BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+    state = ""
+    with bar:
+        task: TaskID = bar.add_task("", total=None)
+        for look in looks:
+            state, line = look["status"], _line(look)
+            done = look["total"] - look["left"]
+            bar.update(task, total=look["total"] or None, completed=done, description=line)
+            if not console.is_terminal:
+                console.print(line)
+    console.print(f"{job}: {state}")
+    return state
+
+
+def _line(look: dict[str, Any]) -> str:
+    """A job's state in less than 60 characters."""
+    if look["status"] == "pending":
+        reasons = [*look["pauses"], look["stop"] or "waits for a worker"]
+        return f"pending: {reasons[0]}"
+    told = ", ".join(f"{look[name]} {name}" for name in COUNTS if look[name])
+    if look["status"] in ENDS:
+        return told or "nothing to say"
+    told = f"{told}, {look['left']} left" if told else f"{look['left']} left"
+    if look["left_s"] is not None and look["left"]:
+        told += f", {look['per_s']:.1f}/s, {_minutes(look['left_s'])}"
+    return told
+
+
+def _minutes(value: float) -> str:
+    return f"{value:.0f} s" if value < 90 else f"{value / 60:.0f} min"
+
+
+# ── failures, clips ──────────────────────────────────────────────────────────
+
+
+def failures(
+    code: Annotated[str | None, typer.Option(help="Only this code (docs/api.md).")] = None,
+    since: Annotated[float, typer.Option(parser=screen.seconds, metavar="TIME")] = "7d",  # type: ignore[assignment]
+    limit: Limit = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """What failed and still stands, by code and one by one. `retry --code` takes it up again."""
+    records = open_worker().records
+    rows = records.failures(code=code, since_s=since, limit=limit)
+    if as_json:
+        for row in rows:
+            screen.emit(row)
+        return
+    if not rows:
+        console.print("No failures.")
+        return
+    sums = screen.table("code", "failures", "jobs")
+    for each in records.failure_codes(code=code, since_s=since):
+        sums.add_row(each["code"], str(each["count"]), str(each["jobs"]))
+    screen.show(sums)
+    for row in rows:
+        _show_failure(row)
+    screen.ended(len(rows), "failures", limit)
+
+
+def _show_failure(row: dict[str, Any]) -> None:
+    where = f"card {row['card_id']} {row['language']}" if row["card_id"] else "the whole job"
+    console.print(f"\n{screen.when(row['updated_at'])}  {row['code']}  {where}")
+    console.print(f"  job {row['job_id']}")
+    if row["shown_text"]:
+        console.print(f"  shows {row['shown_text']!r}")
+    console.print(Padding(Text(row["message"] or ""), (0, 0, 0, 2)), soft_wrap=False)
+
+
+def clips(
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="voice, model, provider, language, take, text (part of it), card, job, key; "
+            "may be repeated.",
+        ),
+    ] = None,
+    limit: Limit = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """Which voice made what, the newest first: text said, voice, model, take, seconds, cost."""
+    rows = open_worker().records.clips(asked(where or ()), limit)
+    if as_json:
+        for row in rows:
+            screen.emit(row)
+        return
+    if not rows:
+        console.print("No clips.")
+        return
+    table = screen.table("said", "in", "voice", "model", "take", "s", "USD", "made (UTC)")
+    for column in (*table.columns[4:], table.columns[1]):
+        column.no_wrap = True
+    for row in rows:
+        cost = "?" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
+        table.add_row(
+            Text(row["said"]), row["language"], row["voice"], row["model"], str(row["take"]),
+            f"{row['seconds']:.1f}", cost, screen.when(row["stored_at"]),
+        )  # fmt: skip
+    screen.show(table)
+    screen.ended(len(rows), "clips", limit)
+
+
+def asked(where: Sequence[str]) -> dict[str, str]:
+    """`FIELD=VALUE` words as a mapping."""
+    found = {}
+    for word in where:
+        name, sign, value = word.partition("=")
+        if not sign or not name.strip():
+            raise typer.BadParameter(f"{word!r} isn't FIELD=VALUE, such as voice=nova")
+        found[name.strip()] = value
+    return found

@@ -1,0 +1,112 @@
+"""What was said, what failed, what was made: reading only, always bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memolist_tts.core.errors import MemolistError
+from memolist_tts.postgres.connection import Database, Row, Transaction
+
+# One job, an utterance a row, what failed first.
+UTTERANCES = """
+SELECT u.card_id, u.language, u.state, u.code, u.message, u.shown_text, u.spoken_text, u.url,
+       c.voice, c.model, u.clip_take AS take, c.duration_ms, u.characters, u.cost_usd, u.updated_at
+FROM tts.utterance u LEFT JOIN tts.clip c ON c.key = u.clip_key AND c.take = u.clip_take
+WHERE u.job_id = :id
+ORDER BY u.state <> 'failed', u.card_id, u.language
+"""
+
+# What failed within a time and still stands: no later job has given the card its audio.
+FAILED = """
+  SELECT u.job_id, u.card_id, u.language, u.code, u.message, u.shown_text, u.spoken_text,
+         u.updated_at
+  FROM tts.utterance u
+  WHERE u.state = 'failed'
+    AND u.updated_at > clock_timestamp() - make_interval(secs => cast(:since_s AS double precision))
+    AND (cast(:code AS text) IS NULL OR u.code = cast(:code AS text))
+    AND NOT EXISTS (
+      SELECT 1 FROM tts.utterance l
+      WHERE l.card_id = u.card_id AND l.language = u.language AND l.updated_at > u.updated_at
+        AND l.state <> 'failed')
+  UNION ALL
+  SELECT t.job_id, NULL, NULL, t.error_code, t.error, NULL, NULL, t.finished_at
+  FROM tts.job t
+  WHERE t.error_code <> 'utterances_failed'
+    AND t.finished_at > clock_timestamp()
+                        - make_interval(secs => cast(:since_s AS double precision))
+    AND (cast(:code AS text) IS NULL OR t.error_code = cast(:code AS text))
+"""
+FAILURES = f"""
+SELECT * FROM ({FAILED}) f
+ORDER BY f.updated_at DESC, f.job_id, f.card_id, f.language
+LIMIT cast(:limit AS integer)
+"""
+FAILURE_CODES = f"""
+SELECT f.code, count(*) AS count, count(DISTINCT f.job_id) AS jobs FROM ({FAILED}) f
+GROUP BY f.code ORDER BY count(*) DESC, f.code
+"""
+
+# Stored clips, the newest first.
+CLIPS = """
+SELECT c.spoken_text AS said, c.language, c.voice, c.model, c.provider, c.take,
+       c.duration_ms / 1000.0 AS seconds, c.size_bytes, c.cost_usd, c.stored_at, c.object_name,
+       c.key, c.request_id
+FROM tts.clip c
+WHERE c.stored_at IS NOT NULL{where}
+ORDER BY c.stored_at DESC, c.key
+LIMIT cast(:limit AS integer)
+"""
+# What `clips` can be asked for: each a condition with one parameter.
+WHERE = {
+    "voice": "c.voice = :voice",
+    "model": "c.model = :model",
+    "provider": "c.provider = :provider",
+    "language": "c.language = :language",
+    "take": "c.take::text = :take",
+    "key": "c.key = :key",
+    "text": "position(lower(cast(:text AS text)) IN lower(c.spoken_text)) > 0",
+    "card": (
+        "EXISTS (SELECT 1 FROM tts.utterance u WHERE u.card_id = :card"
+        " AND u.clip_key = c.key AND u.clip_take = c.take)"
+    ),
+    "job": (
+        "EXISTS (SELECT 1 FROM tts.utterance u WHERE u.job_id = :job"
+        " AND u.clip_key = c.key AND u.clip_take = c.take)"
+    ),
+}
+
+
+def conditions(asked: Mapping[str, str]) -> str:
+    """`AND …` for what was asked. Raises `MemolistError` that names what can be."""
+    if unknown := [name for name in asked if name not in WHERE]:
+        raise MemolistError(f"--where {unknown[0]}=…: one can ask for {', '.join(WHERE)}")
+    return "".join(f"\n  AND {WHERE[name]}" for name in asked)
+
+
+class Records:
+    """Utterances, failures and clips as they are written down."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _rows(self, sql: str, **params: object) -> list[Row]:
+        def work(tx: Transaction) -> list[Row]:
+            return tx.rows(sql, **params)
+
+        return self._database.transaction(work)
+
+    def utterances(self, job_id: str) -> list[Row]:
+        """How each utterance of a job ended, what failed first."""
+        return self._rows(UTTERANCES, id=job_id)
+
+    def failures(self, *, code: str | None, since_s: float, limit: int) -> list[Row]:
+        """Failed utterances, and jobs that failed as a whole (no card), the newest first."""
+        return self._rows(FAILURES, code=code, since_s=since_s, limit=limit)
+
+    def failure_codes(self, *, code: str | None, since_s: float) -> list[Row]:
+        """How many failed by code, the most first."""
+        return self._rows(FAILURE_CODES, code=code, since_s=since_s)
+
+    def clips(self, asked: Mapping[str, str], limit: int) -> list[Row]:
+        """Stored clips of which all is true that is asked (`WHERE`), the newest first."""
+        return self._rows(CLIPS.format(where=conditions(asked)), **asked, limit=limit)
