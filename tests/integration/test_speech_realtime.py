@@ -396,7 +396,8 @@ class Crowded:
         while not self._is_over.wait(0.02):
             with self._lock:
                 for connection, event in self._taken:
-                    spoken(connection, event)
+                    with suppress(ConnectionClosed):
+                        spoken(connection, event)
                 self._taken.clear()
 
 
@@ -453,6 +454,22 @@ def test_a_text_that_finds_no_place_in_time_is_a_throttle_and_was_not_sent(
     assert isinstance(fault, Throttled)
     assert "takes 1 texts at once" in str(fault)
     assert len(provider.asked) == 1 + crowded.refused
+
+
+def test_a_session_full_of_answers_given_up_makes_way_for_another(
+    provider: Provider, speaker: RealtimeSpeaker
+) -> None:
+    crowded = Crowded(provider, 1, code="conversation_already_has_active_response")
+    failed(speaker, SOON_S)
+
+    with ThreadPoolExecutor(1) as pool:
+        text = pool.submit(speak, speaker, "le chat")
+        assert provider.waits_for(provider.asked, 3)
+        with crowded:
+            assert text.result().transcript == "le chat"
+
+    assert crowded.refused == 1
+    assert len(provider.sessions) == 2
 
 
 def test_a_session_that_is_crowded_with_nothing_in_it_is_a_throttle(

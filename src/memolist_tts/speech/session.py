@@ -17,7 +17,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, cast
 
 import httpx2
-import openai
 from openai.resources.realtime.realtime import RealtimeConnection
 from openai.types.realtime import (
     RateLimitsUpdatedEvent,
@@ -127,7 +126,7 @@ class Session:
             headers = httpx2.Headers(list(answer.headers.raw_items()))
             fault = refusal(answer.status_code, as_body(answer.body), headers, secret=self._secret)
             return self._end(_of_session(fault))
-        except (OSError, WebSocketException, openai.OpenAIError) as error:
+        except Exception as error:  # whatever it is, others wait for this session
             return self._end(_unopened(shown(_words(error), self._secret)))
         with self._lock:
             self._connection = connection
@@ -295,7 +294,7 @@ class Session:
                 # The client's own type for it costs five times the rest of the work.
                 self._hand(event["response_id"], _pcm(event["delta"]))
             case "response.output_audio_transcript.done":
-                self._hand(event["response_id"], str(event["transcript"]))
+                self._hand(event["response_id"], str(event["transcript"] or ""))
             case "response.created":
                 self._begin(cast(ResponseCreatedEvent, connection.parse_event(raw)).response)
             case "response.done":
@@ -371,13 +370,17 @@ class Session:
             # The error may come before the word that those sent earlier have begun.
             ahead = [each for each in unbegun if blamed and each.number < blamed[0].number]
             active = len(begun) + len(ahead)
+            # Answers given up that don't end: only the session's own end does that.
+            is_clogged = None in begun
         fault: _Part
         if active and _is_crowded(error):
             fault = SessionFull(active)
-        elif error.event_id:
-            fault = self._fault_of(error)
+            is_over = is_clogged
         else:
-            fault = _of_session(self._fault_of(error))
+            fault = self._fault_of(error)
+            is_over = error.event_id is None
+            fault = _of_session(fault) if is_over else fault
+        if is_over:
             self._ends_at = -math.inf
         for reading in blamed:
             reading.parts.put(fault)
