@@ -10,9 +10,9 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test test-routes e2e check lint types contracts bench bench-init soak dashboard lock clean
+.PHONY: help demo test test-routes e2e check lint types contracts bench bench-routes bench-init soak dashboard lock clean
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer (with venv) is needed; none was found."; exit 1; }
@@ -82,6 +82,9 @@ soak: $(VENV)/dev.stamp ## Kill the worker ten times in one job, and count the c
 
 bench: $(VENV)/dev.stamp ## A job of 400 utterances against a bare thread pool, in one run
 	@$(BIN)/python -m bench.job
+
+bench-routes: $(VENV)/dev.stamp ## The three routes to speech, compared in one run
+	@$(BIN)/python -m bench.routes
 
 bench-init: $(VENV)/dev.stamp ## A cold start of the artefact against a plain build (after e2e)
 	@$(BIN)/python -m bench.init $(E2E)/e2e $(RUNTIME)/bin/python

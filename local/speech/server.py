@@ -110,6 +110,10 @@ class SpeechServer:
         """For requests that come from now on, and those still waiting to be answered."""
         self._desk.latency_s = latency_s
 
+    def set_responses_per_session(self, count: int | None) -> None:
+        """How many a realtime session gives at once; None: any number."""
+        self._desk.responses_per_session = count
+
     @property
     def most_in_flight(self) -> int:
         """The most requests that were being answered at once."""

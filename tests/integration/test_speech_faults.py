@@ -1,4 +1,7 @@
-"""The real client over HTTP, against answers written byte by byte."""
+"""The real client over HTTP, against answers written byte by byte.
+
+What every route does alike is in test_speech_contract.py.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import base64
 import json
 import socketserver
 import threading
-import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -25,7 +27,7 @@ from memolist_tts.core.errors import (
     Throttled,
     UtteranceRefused,
 )
-from memolist_tts.core.model import Limits, SpeechRequest, Voice
+from memolist_tts.core.model import SpeechRequest, Voice
 from memolist_tts.core.prices import Usage
 from memolist_tts.speech import requests
 from memolist_tts.speech.chat import ChatSpeaker
@@ -245,24 +247,6 @@ def test_what_is_sent_is_the_request_without_the_providers_identity(
     assert f"Bearer {KEY}" in provider.heads[0]
 
 
-def test_an_answer_carries_its_bytes_its_id_and_the_pace(
-    provider: Provider, endpoint: EndpointSpeaker
-) -> None:
-    provider.raw = raw(
-        200,
-        MP3,
-        x_request_id="req_1",
-        x_ratelimit_limit_requests="500",
-        x_ratelimit_remaining_requests="499",
-        x_ratelimit_reset_requests="120ms",
-    )
-
-    speech = endpoint.speak(REQUEST, PATIENCE_S)
-
-    assert (speech.mp3, speech.request_id) == (MP3, "req_1")
-    assert speech.limits == Limits(requests_per_minute=500, remaining_requests=499, reset_s=0.12)
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -350,19 +334,6 @@ def test_a_long_answer_is_shortened_to_one_line(
     assert len(message) < 400
 
 
-@pytest.mark.parametrize("echoed", [KEY, "sk-proj-****5678", f"Bearer {KEY}"])
-def test_the_key_is_never_shown_even_if_the_provider_echoes_it(
-    provider: Provider, endpoint: EndpointSpeaker, echoed: str
-) -> None:
-    provider.raw = raw(401, error(f"Incorrect API key provided: {echoed}."))
-
-    fault = failed(endpoint)
-
-    written = "".join(traceback.format_exception(fault))
-    assert "Incorrect API key provided" in written
-    assert "5678" not in written
-
-
 def test_a_key_without_a_familiar_shape_is_hidden_too(provider: Provider) -> None:
     provider.raw = raw(401, error("Who is hunter2-hunter2?"))
     with open_client("hunter2-hunter2", base_url=provider.url, max_in_flight=1) as client:
@@ -395,25 +366,6 @@ def test_a_blank_address_is_openais_whatever_the_environment_says(
         assert str(client.base_url) == "https://api.openai.com/v1/"
 
 
-def test_a_throttle_carries_the_wait_asked_for_and_the_pace(
-    provider: Provider, endpoint: EndpointSpeaker
-) -> None:
-    provider.raw = raw(
-        429,
-        error(),
-        retry_after_ms="1500",
-        retry_after="20",
-        x_ratelimit_limit_requests="60",
-        x_ratelimit_remaining_requests="0",
-    )
-
-    fault = failed(endpoint)
-
-    assert isinstance(fault, Throttled)
-    assert fault.retry_after_s == 1.5
-    assert fault.limits == Limits(requests_per_minute=60, remaining_requests=0)
-
-
 def test_a_throttle_without_readable_headers_asks_for_no_wait(
     provider: Provider, endpoint: EndpointSpeaker
 ) -> None:
@@ -423,43 +375,6 @@ def test_a_throttle_without_readable_headers_asks_for_no_wait(
 
     assert isinstance(fault, Throttled)
     assert (fault.retry_after_s, fault.limits) == (None, None)
-
-
-@pytest.mark.parametrize("name", ["nothing, then closed", "cut before the last chunk"])
-def test_an_answer_that_broke_off_may_be_billed(
-    provider: Provider, endpoint: EndpointSpeaker, name: str
-) -> None:
-    provider.raw, _ = TABLE[name]
-
-    fault = failed(endpoint)
-
-    assert isinstance(fault, NetworkFault)
-    assert fault.maybe_billed
-
-
-def test_an_answer_that_never_comes_may_be_billed(
-    provider: Provider, endpoint: EndpointSpeaker
-) -> None:
-    provider.raw = None
-
-    fault = failed(endpoint, SOON_S)
-
-    assert isinstance(fault, NetworkFault)
-    assert fault.maybe_billed
-    assert "ReadTimeout" in str(fault)
-
-
-def test_a_server_that_is_not_there_bills_nothing(
-    provider: Provider, endpoint: EndpointSpeaker
-) -> None:
-    provider.shutdown()
-    provider.server_close()
-
-    fault = failed(endpoint)
-
-    assert isinstance(fault, NetworkFault)
-    assert not fault.maybe_billed
-    assert "ConnectError" in str(fault)
 
 
 def test_a_request_that_finds_no_free_connection_bills_nothing(

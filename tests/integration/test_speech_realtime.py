@@ -359,13 +359,16 @@ def test_nothing_is_asked_before_the_session_has_its_voice(
 
 class Crowded:
     """Takes `most` texts at once in a session and refuses the others. Inside a `with` block
-    it ends by and by what it took."""
+    it answers by and by what it took; `is_late`: nothing of it has begun before."""
 
-    def __init__(self, provider: Provider, most: int, **error: object) -> None:
+    def __init__(
+        self, provider: Provider, most: int, *, is_late: bool = False, **error: object
+    ) -> None:
         self._most = most
+        self._is_late = is_late
         self._error = error
         self._lock = threading.Lock()
-        self._begun: list[tuple[ServerConnection, str, Event]] = []
+        self._taken: list[tuple[ServerConnection, Event]] = []
         self._is_over = threading.Event()
         self._ending = threading.Thread(target=self._end)
         self.refused = 0
@@ -381,21 +384,21 @@ class Crowded:
 
     def _answer(self, connection: ServerConnection, event: Event) -> None:
         with self._lock:
-            if sum(whose is connection for whose, _, _ in self._begun) >= self._most:
+            if sum(whose is connection for whose, _ in self._taken) >= self._most:
                 self.refused += 1
                 send(connection, **refused(**{"event_id": event["event_id"], **self._error}))
-            else:
-                self._begun.append((connection, begin(connection, event), event))
+                return
+            self._taken.append((connection, event))
+            if not self._is_late:
+                begin(connection, event)
 
     def _end(self) -> None:
         while not self._is_over.wait(0.02):
             with self._lock:
-                for connection, response_id, event in self._begun:
-                    sound(connection, response_id, 0.25)
-                    told = {"response_id": response_id, "transcript": text_of(event)}
-                    send(connection, type="response.output_audio_transcript.done", **told)
-                    finish(connection, response_id)
-                self._begun.clear()
+                for connection, event in self._taken:
+                    with suppress(ConnectionClosed):
+                        spoken(connection, event)
+                self._taken.clear()
 
 
 @pytest.mark.parametrize(
@@ -406,12 +409,13 @@ class Crowded:
         {"message": "Too many concurrent responses in this session."},
     ],
 )
+@pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("most", [1, 3])
 def test_a_session_gets_no_more_texts_at_once_than_the_api_takes(
-    provider: Provider, speaker: RealtimeSpeaker, most: int, error: Event
+    provider: Provider, speaker: RealtimeSpeaker, most: int, is_late: bool, error: Event
 ) -> None:
     texts = [str(n) for n in range(12)]
-    with Crowded(provider, most, **error) as crowded:
+    with Crowded(provider, most, is_late=is_late, **error) as crowded:
         said = [speech.transcript for speech in spoken_at_once(speaker, texts)]
         learnt = crowded.refused
         spoken_at_once(speaker, texts)
@@ -450,6 +454,22 @@ def test_a_text_that_finds_no_place_in_time_is_a_throttle_and_was_not_sent(
     assert isinstance(fault, Throttled)
     assert "takes 1 texts at once" in str(fault)
     assert len(provider.asked) == 1 + crowded.refused
+
+
+def test_a_session_full_of_answers_given_up_makes_way_for_another(
+    provider: Provider, speaker: RealtimeSpeaker
+) -> None:
+    crowded = Crowded(provider, 1, code="conversation_already_has_active_response")
+    failed(speaker, SOON_S)
+
+    with ThreadPoolExecutor(1) as pool:
+        text = pool.submit(speak, speaker, "le chat")
+        assert provider.waits_for(provider.asked, 3)
+        with crowded:
+            assert text.result().transcript == "le chat"
+
+    assert crowded.refused == 1
+    assert len(provider.sessions) == 2
 
 
 def test_a_session_that_is_crowded_with_nothing_in_it_is_a_throttle(
@@ -541,8 +561,10 @@ def test_an_idle_session_that_has_ended_costs_no_text(
 
     provider.answer = remember
     speak(speaker, "le pain")
+    listening = [each for each in threading.enumerate() if each.name == "realtime"]
     connections[0].close(1001, "going away")
-    assert provider.waits_for(provider.closed, 1)
+    for each in listening:
+        each.join(PATIENCE_S)
 
     said = speak(speaker, "le chat").transcript
 

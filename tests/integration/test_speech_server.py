@@ -940,7 +940,7 @@ def test_many_readings_run_in_parallel_and_their_parts_mix(
 def test_a_session_takes_no_more_at_once_than_told(
     speech_server: SpeechServer, session: Realtime
 ) -> None:
-    control(speech_server, "PUT", "/_state", {"responses_per_session": 2})
+    speech_server.set_responses_per_session(2)
     speech_server.add_fault("hold")
     for text in ("one", "two", "three"):
         session.ask(text)

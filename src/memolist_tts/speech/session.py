@@ -17,7 +17,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, cast
 
 import httpx2
-import openai
 from openai.resources.realtime.realtime import RealtimeConnection
 from openai.types.realtime import (
     RateLimitsUpdatedEvent,
@@ -29,7 +28,7 @@ from openai.types.realtime import (
     ResponseDoneEvent,
 )
 from openai.types.realtime.realtime_response_status import Error as ResponseFault
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from memolist_tts.core.errors import (
     Misconfigured,
@@ -97,6 +96,7 @@ class Session:
         self._ends_at = math.inf
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._told = threading.Event()
         self._connection: RealtimeConnection | None = None
         self._fault: SpeechError | None = None
@@ -126,7 +126,7 @@ class Session:
             headers = httpx2.Headers(list(answer.headers.raw_items()))
             fault = refusal(answer.status_code, as_body(answer.body), headers, secret=self._secret)
             return self._end(_of_session(fault))
-        except (OSError, WebSocketException, openai.OpenAIError) as error:
+        except Exception as error:  # whatever it is, others wait for this session
             return self._end(_unopened(shown(_words(error), self._secret)))
         with self._lock:
             self._connection = connection
@@ -136,7 +136,7 @@ class Session:
         self._ends_at = time.monotonic() + self._lifetime_s
         threading.Thread(target=self._listen, name="realtime", daemon=True).start()
         # A session that the provider ends at once has told its listener why.
-        with suppress(OSError, ConnectionClosed):
+        with suppress(OSError, WebSocketException):
             connection.session.update(session=self._setup, event_id=_SESSION_UPDATE)
         # Not before it has the voice: what it said with another one would be paid for.
         if not self._told.wait(timeout_s):
@@ -151,9 +151,8 @@ class Session:
         """
         if not self._told.wait(timeout_s):
             raise _unopened(f"not open after {timeout_s:g} s")
-        reading = self._expect()
+        reading = self._ask(response, timeout_s)
         try:
-            self._ask(reading, response, timeout_s)
             return self._gather(reading, timeout_s)
         except SpeechError as error:
             error.limits = error.limits or self._limits
@@ -173,24 +172,32 @@ class Session:
 
     # What is asked
 
+    def _ask(self, response: Any, timeout_s: float) -> _Reading:
+        """Send one text; the reading gets its events from now on."""
+        # Numbered in the order in which they are sent.
+        with self._sending:
+            reading = self._expect()
+            asked: Any = {**response, "metadata": {"utterance": str(reading.number)}}
+            assert self._connection is not None
+            try:
+                self._connection.response.create(response=asked, event_id=str(reading.number))
+                return reading
+            except (OSError, WebSocketException):
+                pass
+        # The listener learns why the session ended, perhaps a moment later.
+        try:
+            fault = self._next(reading, timeout_s)
+        finally:
+            self._forget(reading)
+        raise _unsent(fault if isinstance(fault, SpeechError) else None)
+
     def _expect(self) -> _Reading:
-        """A reading that gets its events from now on."""
         with self._lock:
             if self._fault:
                 raise _unsent(self._fault)
-            reading = _Reading(str(next(self._numbers)))
-            self._readings[reading.number] = reading
+            reading = _Reading(next(self._numbers))
+            self._readings[str(reading.number)] = reading
         return reading
-
-    def _ask(self, reading: _Reading, response: Any, timeout_s: float) -> None:
-        asked: Any = {**response, "metadata": {"utterance": reading.number}}
-        assert self._connection is not None
-        try:
-            self._connection.response.create(response=asked, event_id=reading.number)
-        except (OSError, ConnectionClosed):
-            # The listener learns why the session ended, perhaps a moment later.
-            fault = self._next(reading, timeout_s)
-            raise _unsent(fault if isinstance(fault, SpeechError) else None) from None
 
     def _gather(self, reading: _Reading, timeout_s: float) -> Speech:
         pcm, words = bytearray(), list[str]()
@@ -246,7 +253,7 @@ class Session:
     def _forget(self, reading: _Reading) -> None:
         """No one waits for this reading any more: what it still costs is in vain."""
         with self._lock:
-            self._readings.pop(reading.number, None)
+            self._readings.pop(str(reading.number), None)
             begun = [id for id, whose in self._active.items() if whose is reading]
             self._active.update(dict.fromkeys(begun))
             is_over = self._fault is not None
@@ -256,7 +263,7 @@ class Session:
     def _cancel(self, response_id: str) -> None:
         # Always by its id: without one only the default conversation's would be cancelled.
         if self._connection is not None:
-            with suppress(OSError, ConnectionClosed):
+            with suppress(OSError, WebSocketException):
                 self._connection.response.cancel(response_id=response_id, event_id=_CANCEL)
 
     def _leave(self) -> None:
@@ -287,7 +294,7 @@ class Session:
                 # The client's own type for it costs five times the rest of the work.
                 self._hand(event["response_id"], _pcm(event["delta"]))
             case "response.output_audio_transcript.done":
-                self._hand(event["response_id"], str(event["transcript"]))
+                self._hand(event["response_id"], str(event["transcript"] or ""))
             case "response.created":
                 self._begin(cast(ResponseCreatedEvent, connection.parse_event(raw)).response)
             case "response.done":
@@ -334,6 +341,8 @@ class Session:
                 reading = self._readings.get(_number(response))
                 if reading in self._active.values():
                     reading = None
+            if reading:
+                self._readings.pop(str(reading.number), None)
         if reading:
             reading.parts.put(response)
 
@@ -353,19 +362,25 @@ class Session:
         """An error that names no event is every reading's that hasn't begun."""
         with self._lock:
             begun = self._active.values()
-            blamed = [
-                reading
-                for number, reading in self._readings.items()
-                if (number == error.event_id if error.event_id else reading not in begun)
-            ]
-            active = len(begun)
+            unbegun = [each for each in self._readings.values() if each not in begun]
+            named = self._readings.get(error.event_id or "")
+            blamed = unbegun if error.event_id is None else [named] if named else []
+            for reading in blamed:
+                del self._readings[str(reading.number)]
+            # The error may come before the word that those sent earlier have begun.
+            ahead = [each for each in unbegun if blamed and each.number < blamed[0].number]
+            active = len(begun) + len(ahead)
+            # Answers given up that don't end: only the session's own end does that.
+            is_clogged = None in begun
         fault: _Part
         if active and _is_crowded(error):
             fault = SessionFull(active)
-        elif error.event_id:
-            fault = self._fault_of(error)
+            is_over = is_clogged
         else:
-            fault = _of_session(self._fault_of(error))
+            fault = self._fault_of(error)
+            is_over = error.event_id is None
+            fault = _of_session(fault) if is_over else fault
+        if is_over:
             self._ends_at = -math.inf
         for reading in blamed:
             reading.parts.put(fault)
@@ -389,7 +404,7 @@ class Session:
 class _Reading:
     """One text in flight."""
 
-    def __init__(self, number: str) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
         self.parts: SimpleQueue[_Part] = SimpleQueue()
 
