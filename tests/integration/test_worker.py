@@ -771,6 +771,30 @@ def test_a_run_kept_waiting_for_a_lock_takes_no_clip_that_was_claimed_meanwhile(
     assert sorted(charge.input for charge in place.speech.charges) == ["apple", "bread"]
 
 
+def test_a_clip_that_a_dead_run_stored_is_found_even_after_a_run_without_time_to_look(
+    place: Place,
+) -> None:
+    worker = place.worker()
+    list_id, job_id = place.job_over([("apple", "")])
+    place.run(job_id)
+    key = audio_key([worker.request("apple", worker.voice("en", Options()))])
+    # As if that run had died before it could write down what it stored.
+    place.api.rows("DELETE FROM tts.utterance")
+    place.api.rows("DELETE FROM tts.clip")
+    place.api.rows(DEAD_CLIP, keys=[key])
+    place.api.rows('UPDATE "Card" SET "audioEnUrl" = NULL')
+    again = place.api.add_job(list_id)
+    halt = threading.Event()
+    halt.set()
+
+    hurried = worker.run(again, seconds=60, halt=halt)
+    calm = place.run(again)
+
+    assert isinstance(hurried.outcome, HandedBack)
+    assert (calm.outcome, calm.tally.reused) == (Completed(), 1)
+    assert len(place.speech.charges) == 1
+
+
 def test_a_server_that_sends_no_mp3_is_the_deployments_fault_not_the_cards(place: Place) -> None:
     place.speech.add_fault("wav")
     _, job_id = place.job_over(WORDS)

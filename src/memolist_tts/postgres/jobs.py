@@ -214,10 +214,11 @@ WHERE j.id = cast(:id AS {job_id}) AND j.status::text = 'processing'
 RETURNING j.id::text AS id
 """
 
-# What this run reserved and never spoke is free again.
+# What this run reserved and nobody ever spoke is free again. One taken over stays: the run that
+# had it may have put its clip, and whoever wants it next looks before paying.
 RELEASE_CLIPS = """
 DELETE FROM tts.clip
-WHERE speaker = cast(:lease AS uuid) AND stored_at IS NULL
+WHERE speaker = cast(:lease AS uuid) AND stored_at IS NULL AND held_until IS NULL
   AND NOT (key || ':' || take = ANY(cast(:begun AS text[])))
 """
 
