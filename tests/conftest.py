@@ -22,6 +22,10 @@ from local.speech import SpeechServer
 REGION = "eu-west-3"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the long variants (`make soak`)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "chromium: opens a page in headless Chromium")
     # No test may reach an AWS account of whoever runs it.
