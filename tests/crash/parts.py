@@ -189,11 +189,11 @@ class SimDatabase(Database):
     def _lose_answer(self) -> None:
         self._is_unheard = True
 
-    def _once(self, work: Callable[[Transaction], T]) -> T:
+    def _once(self, work: Callable[[Transaction], T], *, is_repeat: bool) -> T:
         self._simulation.now += DATABASE_S
         now = f"{BEGIN}; SET LOCAL sim.now = '{moment(self._simulation.now)}'"
         with mock.patch.object(connection, "BEGIN", now):
-            result = super()._once(work)
+            result = super()._once(work, is_repeat=is_repeat)
         if self._is_unheard:
             self._is_unheard = False
             raise pg8000.exceptions.InterfaceError("network error")
@@ -272,12 +272,14 @@ class SimWake:
 class SimBus:
     """Who is told of ends; `told` by job."""
 
-    def __init__(self, simulation: Simulation, told: defaultdict[str, list[str]]) -> None:
+    def __init__(
+        self, simulation: Simulation, told: defaultdict[str, list[Mapping[str, object]]]
+    ) -> None:
         self._simulation = simulation
         self._told = told
 
-    def tell(self, status: str, detail: Mapping[str, object]) -> None:
+    def tell(self, status: str, detail: dict[str, object]) -> None:
         def effect() -> None:
-            self._told[str(detail["jobId"])].append(status)
+            self._told[str(detail["jobId"])].append(detail | {"status": status})
 
         self._simulation.call("tell", effect, lambda fate: WakeError(f"bus: {fate.value}"))

@@ -122,6 +122,7 @@ class Ground:
         self.api.rows("; ".join(f"DELETE FROM {table}" for table in tables))
 
 
+ENDED_WELL = ("spoken", "reused", "kept", "skipped")
 OURS = ("job", "clip", "utterance", "pace", "pause")
 
 
@@ -193,7 +194,7 @@ class World:
         self.provider = Provider(self.simulation)
         self.store = Store()
         self.queue = Queue(self.simulation)
-        self.told: defaultdict[str, list[str]] = defaultdict(list)
+        self.told: defaultdict[str, list[Mapping[str, object]]] = defaultdict(list)
         self.lists: dict[str, str] = {}
         self.foreign: set[tuple[str, str]] = set()
         self.lambda_s = LAMBDA_S
@@ -208,6 +209,7 @@ class World:
         self.to_come = 0
         """What the API is still going to do."""
         self.found: list[str] = []
+        self._runs: Counter[str] = Counter()
         self._events = 0
 
     # The API's side
@@ -329,6 +331,7 @@ class World:
             try:
                 # Bound here: another instance of the slot may be started meanwhile.
                 context = Plain(lambda: ends - self.simulation.now)
+                self._runs[json.loads(message.body)["jobId"]] += 1
                 answer = module.handler(_event(message), context)
                 if not answer["batchItemFailures"]:
                     self._acknowledge(message)
@@ -392,10 +395,18 @@ class World:
         return found
 
     def untold(self) -> list[str]:
-        """Jobs whose end the bus wasn't told, or was told wrongly."""
-        ends = {job_id: self.status(job_id) for job_id in self.lists}
-        return [f"told {self.told[each]} of a job that {end}" for each, end in ends.items()
-                if self.told[each][-1:] != [end]]  # fmt: skip
+        """Jobs of whose end, or of whose last run's utterances, the bus was told nothing true."""
+        found = []
+        for job_id in self.lists:
+            end, told = self.status(job_id), self.told[job_id]
+            if not told or told[-1]["status"] != end:
+                found.append(f"told {told} of a job that {end}")
+            elif self._runs[job_id] == 1:
+                job = self.api.job(job_id)
+                counts = sum(told[-1][name] for name in ENDED_WELL), told[-1]["failed"]
+                if counts != (job["doneCount"], job["failedCount"]):
+                    found.append(f"told {counts}, done {job['doneCount']}, {job['failedCount']}")
+        return found
 
     def _job_problems(self, job_id: str, list_id: str, is_cut: bool) -> list[str]:
         job, found = self.api.job(job_id), []
