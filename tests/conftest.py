@@ -23,6 +23,7 @@ REGION = "eu-west-3"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="play this random schedule alone")
     parser.addoption("--soak", action="store_true", help="run the long variants (`make soak`)")
 
 

@@ -83,6 +83,8 @@ class Provider:
     answer: Callable[[str], Exception | bytes | None] = field(default=lambda _text: None)
     asked: Callable[[str], None] = field(default=lambda _text: None)
     charges: list[Charge] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    """Keys of which the store refused a clip."""
     languages: dict[str, str] = field(default_factory=dict)
     latency_s: Callable[[], float] = field(default=lambda: LATENCY_S)
 
@@ -143,10 +145,7 @@ class SimStorage:
         self.url, self.owns = self._public.url, self._public.owns
 
     def _call(self, name: str, effect: Callable[[], T]) -> T:
-        def failure(fate: Fate) -> Exception:
-            return StorageError(f"S3: {fate.value}")
-
-        return self._simulation.call(name, effect, failure, takes_s=STORE_S)
+        return self._simulation.call(name, effect, _storage_error, takes_s=STORE_S)
 
     def put(self, name: str, mp3: bytes) -> bool:
         def effect() -> bool:
@@ -157,13 +156,21 @@ class SimStorage:
                     charge.is_kept = charge.is_heard
             return is_new
 
-        return self._call("put", effect)
+        def failure(fate: Fate) -> Exception:
+            self._provider.refused.add(name.rsplit("-", 1)[0])
+            return _storage_error(fate)
+
+        return self._simulation.call("put", effect, failure, takes_s=STORE_S)
 
     def read(self, name: str) -> bytes | None:
         return self._call("read", lambda: self._store.objects.get(name))
 
     def prove(self) -> None:
         self._call("prove", lambda: None)
+
+
+def _storage_error(fate: Fate) -> Exception:
+    return StorageError(f"S3: {fate.value}")
 
 
 class SimDatabase(Database):
