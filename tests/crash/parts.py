@@ -151,9 +151,13 @@ class SimStorage:
         def effect() -> bool:
             is_new = name not in self._store.objects
             self._store.objects.setdefault(name, mp3)
-            for charge in self._provider.charges:
-                if charge.process is self._process and name.startswith(charge.key):
-                    charge.is_kept = charge.is_heard
+            mine = [
+                charge
+                for charge in self._provider.charges
+                if charge.process is self._process and name.startswith(charge.key)
+            ]
+            for charge in mine[-1:]:
+                charge.is_kept = charge.is_heard
             return is_new
 
         def failure(fate: Fate) -> Exception:

@@ -77,6 +77,8 @@ class Simulation:
         self.calls: list[str] = []
         """The numbered calls so far, by name."""
         self.fates: Fates = lambda _number, _name: None
+        self.troubles = 0
+        """Calls that went wrong."""
         self.broken: list[BaseException] = []
         self._choose = choose
         self._threads: list[_Thread] = []
@@ -124,6 +126,7 @@ class Simulation:
         self.check_alive()
         self.calls.append(name)
         fate = self.fates(len(self.calls), name)
+        self.troubles += fate is not None
         self.give_way()
         if fate is Fate.DIE_BEFORE:
             self.die()

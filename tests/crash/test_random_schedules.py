@@ -13,7 +13,7 @@ BLOCK = 50
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seeds" in metafunc.fixturenames:
         one = metafunc.config.getoption("--seed")
-        count = 10_000 if metafunc.config.getoption("--soak") else 300
+        count = 10_000 if metafunc.config.getoption("--soak") else 200
         blocks = [range(first, first + BLOCK) for first in range(0, count, BLOCK)]
         metafunc.parametrize("seeds", blocks if one is None else [range(one, one + 1)], ids=str)
 
