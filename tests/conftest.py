@@ -24,6 +24,11 @@ REGION = "eu-west-3"
 ROUTE = os.environ.get("TTS_PROVIDER") or "endpoint"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="play this random schedule alone")
+    parser.addoption("--soak", action="store_true", help="run the long variants (`make soak`)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "chromium: opens a page in headless Chromium")
     # No test may reach an AWS account of whoever runs it.

@@ -736,6 +736,28 @@ BLOCKED = """
 SELECT 1 AS x FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
+class FullOnce:
+    """A store whose disk is full at the first clip; somebody cancels the job meanwhile."""
+
+    def __init__(self, storage: Storage, place: Place) -> None:
+        self._storage = storage
+        self._place = place
+        self.prove, self.read = storage.prove, storage.read
+        self.url, self.owns = storage.url, storage.owns
+        self.stored = threading.Event()
+        self._puts = 0
+
+    def put(self, name: str, mp3: bytes) -> bool:
+        self._puts += 1
+        if self._puts == 1:
+            with Api(self._place.url) as api:
+                api.rows("""UPDATE "TtsJob" SET status = 'failed'""")
+            raise StorageError("The disk is full")
+        is_new = self._storage.put(name, mp3)
+        self.stored.set()
+        return is_new
+
+
 DEAD_CLIP = """
 INSERT INTO tts.clip (key, take, object_name, provider, model, voice, language, spoken_text,
                       characters, speaker, speaker_job)
@@ -771,6 +793,60 @@ def test_a_run_kept_waiting_for_a_lock_takes_no_clip_that_was_claimed_meanwhile(
 
     assert outcomes == [Completed(), Completed()]
     assert sorted(charge.input for charge in place.speech.charges) == ["apple", "bread"]
+
+
+def test_a_clip_that_a_dead_run_stored_is_found_even_after_a_run_without_time_to_look(
+    place: Place,
+) -> None:
+    worker = place.worker()
+    list_id, job_id = place.job_over([("apple", "")])
+    place.run(job_id)
+    key = audio_key([worker.request("apple", worker.voice("en", Options()))])
+    # As if that run had died before it could write down what it stored.
+    place.api.rows("DELETE FROM tts.utterance")
+    place.api.rows("DELETE FROM tts.clip")
+    place.api.rows(DEAD_CLIP, keys=[key])
+    place.api.rows('UPDATE "Card" SET "audioEnUrl" = NULL')
+    again = place.api.add_job(list_id)
+    halt = threading.Event()
+    halt.set()
+
+    hurried = worker.run(again, seconds=60, halt=halt)
+    calm = place.run(again)
+
+    assert isinstance(hurried.outcome, HandedBack)
+    assert (calm.outcome, calm.tally.reused) == (Completed(), 1)
+    assert len(place.speech.charges) == 1
+
+
+def test_a_take_that_could_be_better_is_kept_when_the_provider_wants_rest(place: Place) -> None:
+    place.speech.add_fault("cut_speech", at=0.55, times=1)
+    place.speech.add_fault("throttled", retry_after="120", times=1)
+    _, job_id = place.job_over([("apple", "")])
+
+    report = place.run(job_id)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome.stop.code == "throttled"
+    assert report.tally.spoken == 1
+    assert place.ends(job_id)["apple"] == ("spoken", None)
+
+
+def test_a_paid_clip_that_could_not_be_stored_gets_a_last_chance_when_the_job_is_cancelled(
+    place: Place,
+) -> None:
+    worker = place.worker()
+    worker.storage = full_once = FullOnce(worker.storage, place)
+    list_id, job_id = place.job_over([("apple", "")])
+
+    report = run(worker, job_id)
+    full_once.stored.wait(PATIENCE_S)
+    place.api.rows("""UPDATE "TtsJob" SET status = 'pending'""")
+    again = place.run(job_id)
+
+    assert (report.outcome, again.outcome) == (Lost(), Completed())
+    assert len(place.speech.charges) == 1
+    assert place.said(audio_urls(place.api.cards(list_id)[0])[0]) == "apple"
 
 
 @pytest.mark.skipif(ROUTE == "realtime", reason="its samples are made MP3 here")

@@ -180,7 +180,7 @@ class Session:
         clock, flush_s = self._terms.clock, self._terms.flush_s
         flush_at = clock() + flush_s
         try:
-            while self._goes_on():
+            while self._goes_on() or (clock() < self._finish_by and self._keeps_paid()):
                 self._watch()
                 self._start_what_may()
                 self._hear(min(self._next_event(), flush_at) - clock())
@@ -188,6 +188,8 @@ class Session:
                     yield self._take_ended()
                     flush_at = clock() + flush_s
         finally:
+            # Nobody waits for these, but a clip that is paid for gets its last chance.
+            self._keeps_paid()
             self._crew.dismiss()
         self._give_slots_back()
         if self.stop is not None:
@@ -202,6 +204,14 @@ class Session:
         if self._under_way or self._unstored:
             return self._terms.clock() < self._finish_by
         return bool(self._waiting()) and self.stop is None
+
+    def _keeps_paid(self) -> bool:
+        """Store the sound takes whose lines wait, when they won't have their turn; if there are."""
+        paid = [work for work in (*self._ready, *self._resting) if work.has_sound_take]
+        for work in paid:
+            (self._ready if work in self._ready else self._resting).remove(work)
+            self._start(work, partial(takes.keep_best, work, self._storage))
+        return bool(paid)
 
     def _waiting(self) -> int:
         return len(self._ready) + len(self._to_look) + len(self._resting)

@@ -44,10 +44,12 @@ ORDER BY c.key, c.take
 FOR UPDATE OF c
 """
 
-# left by a dead run -> reserved by mine. A reservation lives as long as its lease.
+# left by a dead run -> reserved by mine. A reservation lives as long as its lease; that its clip
+# may be in the store is remembered (`held_until`) until it has been found there or put.
 TAKE_OVER = """
 UPDATE tts.clip c
-SET speaker = cast(:lease AS uuid), speaker_job = cast(:id AS text)
+SET speaker = cast(:lease AS uuid), speaker_job = cast(:id AS text),
+    held_until = coalesce(c.held_until, clock_timestamp())
 FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[])) AS x (key, take)
 WHERE c.key = x.key AND c.take = x.take AND c.stored_at IS NULL
   AND (c.speaker_job = cast(:id AS text)

@@ -37,8 +37,10 @@ BETWEEN_TRIES_S = 0.1
 class Transaction:
     """An open transaction; statements go through `rows`."""
 
-    def __init__(self, connection: pg8000.native.Connection) -> None:
+    def __init__(self, connection: pg8000.native.Connection, *, is_repeat: bool = False) -> None:
         self._connection = connection
+        self.is_repeat = is_repeat
+        """Whether an earlier try may have been committed, and its answer lost."""
 
     def rows(self, sql: str, **params: object) -> list[Row]:
         """Run one statement; rows as dictionaries (none for a statement without RETURNING)."""
@@ -88,7 +90,7 @@ class Database:
         """
         for attempt in range(1, TRIES + 1):
             try:
-                return self._once(work)
+                return self._once(work, is_repeat=attempt > 1)
             except pg8000.exceptions.DatabaseError as error:
                 if sqlstate(error) in PASSING:
                     self.close()
@@ -101,13 +103,13 @@ class Database:
             time.sleep(BETWEEN_TRIES_S * attempt**2)
         raise AssertionError("unreachable")
 
-    def _once(self, work: Callable[[Transaction], T]) -> T:
+    def _once(self, work: Callable[[Transaction], T], *, is_repeat: bool) -> T:
         if self._connection is None:
             self._connection = self._connect()
         connection = self._connection
         connection.run(BEGIN)
         try:
-            result = work(Transaction(connection))
+            result = work(Transaction(connection, is_repeat=is_repeat))
             connection.run("COMMIT")
         except (pg8000.exceptions.InterfaceError, OSError):
             raise

@@ -85,7 +85,8 @@ EXHAUST = """
 WITH dead AS (
   UPDATE tts.job t
   SET lease_token = NULL, lease_until = NULL, finished_at = clock_timestamp(),
-      updated_at = clock_timestamp(), error_code = 'attempts_used_up', error = :error
+      updated_at = clock_timestamp(), error_code = 'attempts_used_up', error = :error,
+      acted_by = cast(:act AS uuid)
   FROM {jobs} j
   WHERE j.id::text = t.job_id AND j.status::text IN ('pending', 'processing')
     AND t.attempts >= cast(:max_attempts AS integer) AND t.finished_at IS NULL
@@ -97,6 +98,9 @@ UPDATE {jobs} j SET status = 'failed'{ended}
 FROM dead WHERE j.id::text = dead.job_id AND j.status::text IN ('pending', 'processing')
 RETURNING j.id::text AS id
 """
+
+# What a repeated EXHAUST did at its first try.
+EXHAUSTED = "SELECT job_id AS id FROM tts.job WHERE acted_by = cast(:act AS uuid)"
 
 # The cards of a job's list, in the order a person sees them.
 PHRASES = """
@@ -137,14 +141,15 @@ FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[]), cast(:sizes AS int
 WHERE c.key = x.key AND c.take = x.take AND c.stored_at IS NULL
 """
 
-# A card's URL, only where text and URL are still what was read.
+# A card's URL, only where text and URL are still what was read (or it is there already: a commit
+# whose answer was lost is repeated).
 PUBLISH = """
 UPDATE {cards} c SET {url} = x.url{card_touched}
 FROM unnest(cast(:card_ids AS text[]), cast(:shown AS text[]), cast(:old_urls AS text[]),
             cast(:urls AS text[])) AS x (card_id, shown, old_url, url)
 WHERE c.id = cast(x.card_id AS {card_id})
   AND c.{text} IS NOT DISTINCT FROM x.shown
-  AND nullif(c.{url}::text, '') IS NOT DISTINCT FROM x.old_url
+  AND (nullif(c.{url}::text, '') IS NOT DISTINCT FROM x.old_url OR c.{url}::text = x.url)
 RETURNING c.id::text AS card_id
 """
 
@@ -201,7 +206,7 @@ WITH mine AS (
                       ELSE t.attempts END,
       not_before = clock_timestamp()
                    + make_interval(secs => cast(:delay_s AS double precision)),
-      woken_at = NULL,
+      woken_at = NULL, acted_by = t.lease_token,
       stop_code = :stop_code, stop = :stop, error_code = :error_code, error = :error,
       finished_at = CASE WHEN cast(:status AS text) <> 'pending' THEN clock_timestamp() END
   WHERE t.job_id = :id AND t.lease_token = cast(:lease AS uuid)
@@ -214,10 +219,14 @@ WHERE j.id = cast(:id AS {job_id}) AND j.status::text = 'processing'
 RETURNING j.id::text AS id
 """
 
-# What this run reserved and never spoke is free again.
+# Did this very run settle it?
+SETTLED = "SELECT 1 AS found FROM tts.job WHERE job_id = :id AND acted_by = cast(:lease AS uuid)"
+
+# What this run reserved and nobody ever spoke is free again. One taken over stays: the run that
+# had it may have put its clip, and whoever wants it next looks before paying.
 RELEASE_CLIPS = """
 DELETE FROM tts.clip
-WHERE speaker = cast(:lease AS uuid) AND stored_at IS NULL
+WHERE speaker = cast(:lease AS uuid) AND stored_at IS NULL AND held_until IS NULL
   AND NOT (key || ':' || take = ANY(cast(:begun AS text[])))
 """
 
@@ -319,13 +328,16 @@ class Jobs:
 
     def exhaust(self, job_id: str | None = None) -> list[str]:
         """Fail the job (or all) whose attempts are used up; the ids."""
+        act = str(uuid.uuid4())
 
         def work(tx: Transaction) -> list[str]:
-            rows = tx.rows(
+            rows = tx.rows(EXHAUSTED, act=act) if tx.is_repeat else []
+            rows += tx.rows(
                 self._sql(EXHAUST),
                 id=job_id,
                 error=self._exhaustion,
                 max_attempts=self._max_attempts,
+                act=act,
             )
             return [row["id"] for row in rows]
 
@@ -442,6 +454,9 @@ class Jobs:
                 id=job.id, lease=job.lease, status=status, attempts=job.attempts_before, **params,
             )  # fmt: skip
             if not rows:
+                if tx.rows(SETTLED, id=job.id, lease=job.lease):
+                    # That was committed, and the answer lost.
+                    return
                 raise LeaseLost(f"job {job.id}: cancelled, deleted or taken over by another run")
             self._release(tx, job, begun)
             if isinstance(outcome, HandedBack) and outcome.stop.pauses:

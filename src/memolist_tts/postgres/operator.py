@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 
 from memolist_tts.core.errors import NoSuchJob
@@ -10,7 +11,8 @@ from memolist_tts.postgres.connection import Database, Row, Transaction
 from memolist_tts.postgres.schema import Api
 
 # Waiting or dead, and not woken since it last could be: marked as woken. A message in the queue
-# is given `again_s` before it counts as lost.
+# is given `again_s` before it counts as lost. What this very sweep (`act`) marked is due still: a
+# commit whose answer was lost is repeated.
 DUE = """
 WITH due AS (
   SELECT j.id::text AS job_id, {user} AS user_id
@@ -21,14 +23,15 @@ WITH due AS (
     AND (o.woken_at IS NULL
          OR o.woken_at <= greatest(o.not_before, o.lease_until)
          OR o.woken_at <= clock_timestamp()
-                          - make_interval(secs => cast(:again_s AS double precision)))
+                          - make_interval(secs => cast(:again_s AS double precision))
+         OR o.acted_by = cast(:act AS uuid))
     AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
   ORDER BY j."createdAt", j.id
   LIMIT cast(:limit AS integer)
 ), marked AS (
-  INSERT INTO tts.job AS t (job_id, woken_at)
-  SELECT due.job_id, clock_timestamp() FROM due
-  ON CONFLICT (job_id) DO UPDATE SET woken_at = excluded.woken_at
+  INSERT INTO tts.job AS t (job_id, woken_at, acted_by)
+  SELECT due.job_id, clock_timestamp(), cast(:act AS uuid) FROM due
+  ON CONFLICT (job_id) DO UPDATE SET woken_at = excluded.woken_at, acted_by = excluded.acted_by
   RETURNING t.job_id, t.attempts, t.lease_until IS NOT NULL AS died
 )
 SELECT marked.*, due.user_id FROM marked JOIN due USING (job_id)
@@ -138,17 +141,20 @@ ON CONFLICT (code) DO UPDATE SET message = excluded.message, until = excluded.un
 # Never `cancelled`: the API's enum may not know it.
 CANCEL = """
 WITH void AS (
-  INSERT INTO tts.job AS t (job_id, error_code, error, finished_at)
-  SELECT j.id::text, 'cancelled', :error, clock_timestamp() FROM {jobs} j
+  INSERT INTO tts.job AS t (job_id, error_code, error, finished_at, acted_by)
+  SELECT j.id::text, 'cancelled', :error, clock_timestamp(), cast(:act AS uuid) FROM {jobs} j
   WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
   ON CONFLICT (job_id) DO UPDATE
   SET error_code = excluded.error_code, error = excluded.error,
-      finished_at = excluded.finished_at
+      finished_at = excluded.finished_at, acted_by = excluded.acted_by
 )
 UPDATE {jobs} j SET status = 'failed'{cancelled}
 WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
 RETURNING j.id::text AS id
 """
+
+# Did this very call cancel it?
+CANCELLED_BY = "SELECT 1 AS found FROM tts.job WHERE job_id = :id AND acted_by = cast(:act AS uuid)"
 
 CANCELLED = "Cancelled by an operator; `memolist-tts retry` takes it up again."
 
@@ -189,7 +195,7 @@ class Operator:
                 attempts=row["attempts"],
                 died=row["died"],
             )
-            for row in self._rows(DUE, again_s=again_s, limit=limit)
+            for row in self._rows(DUE, again_s=again_s, limit=limit, act=str(uuid.uuid4()))
         ]
 
     def unmark(self, job_id: str) -> None:
@@ -240,7 +246,9 @@ class Operator:
 
     def cancel(self, job_id: str) -> bool:
         """Fail a job that waits or runs, as `cancelled`. False: it has ended already."""
-        return bool(self._rows(CANCEL, id=job_id, error=CANCELLED))
+        act = str(uuid.uuid4())
+        rows = self._rows(CANCEL, id=job_id, error=CANCELLED, act=act)
+        return bool(rows or self._rows(CANCELLED_BY, id=job_id, act=act))
 
     def pause(self, message: str) -> None:
         """Let no job be claimed until `resume`."""

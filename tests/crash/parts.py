@@ -1,0 +1,296 @@
+"""What a simulated worker works with: a provider that counts, a store, a queue, and real SQL."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TypeVar
+from unittest import mock
+
+import pg8000.exceptions
+
+from local.speech import sound
+from memolist_tts.core.errors import (
+    DatabaseError,
+    NetworkFault,
+    ProviderBusy,
+    StorageError,
+    WakeError,
+)
+from memolist_tts.core.key import audio_key
+from memolist_tts.core.model import Speech, SpeechRequest
+from memolist_tts.postgres import connection
+from memolist_tts.postgres.connection import BEGIN, Database, Transaction
+from memolist_tts.storage import PublicBase
+from tests.crash.simulation import Fate, Process, Simulation
+
+T = TypeVar("T")
+LATENCY_S, DATABASE_S, STORE_S = 0.4, 0.002, 0.03
+VISIBILITY_S, MOST_RECEIVES = 1800.0, 5
+BASE_URL = "https://cdn.example.com/audio"
+EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
+# Unqualified, it is found before pg_catalog's: the SQL is the product's, the time the simulation's.
+VIRTUAL_TIME = """
+CREATE SCHEMA sim;
+CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+AS $$ SELECT current_setting('sim.now')::timestamptz $$;
+ALTER DATABASE "{database}" SET search_path = sim, pg_catalog, public;
+ALTER DATABASE "{database}" SET sim.now = '2026-03-01T00:00:00Z'
+"""
+KBPS = 128
+
+
+@cache
+def recording(text: str, language: str, take: int) -> bytes:
+    """A sound clip of `text`."""
+    pcm = sound.spoken(text, language, 1.0, 1.0)
+    assert pcm is not None
+    return sound.stamped(sound.mp3(pcm, KBPS), KBPS, take)
+
+
+@cache
+def silent(text: str, language: str) -> bytes:
+    """A clip of that length in which nothing is said."""
+    pcm = sound.spoken(text, language, 1.0, 1.0)
+    assert pcm is not None
+    return sound.mp3(bytes(len(pcm)), KBPS)
+
+
+@dataclass
+class Charge:
+    """One answer that the provider bills."""
+
+    key: str
+    process: Process
+    is_sound: bool
+    is_kept: bool = False
+    """Its clip reached the store, or was found to be there."""
+    is_heard: bool = False
+    """Its answer reached the process."""
+
+
+@dataclass
+class Provider:
+    """Says what it is asked, or what `answer` decides: an error (not billed), or other bytes."""
+
+    simulation: Simulation
+    answer: Callable[[str], Exception | bytes | None] = field(default=lambda _text: None)
+    asked: Callable[[str], None] = field(default=lambda _text: None)
+    charges: list[Charge] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    """Keys of which the store refused a clip."""
+    languages: dict[str, str] = field(default_factory=dict)
+    latency_s: Callable[[], float] = field(default=lambda: LATENCY_S)
+
+    def said(self, text: str) -> bytes:
+        return recording(text, self.languages.get(text, "en"), 1)
+
+
+class SimSpeaker:
+    """The port `Speaker`."""
+
+    def __init__(self, provider: Provider, process: Process) -> None:
+        self._provider = provider
+        self._process = process
+
+    def speak(self, request: SpeechRequest, timeout_s: float) -> Speech:  # noqa: ARG002
+        provider, text = self._provider, str(request["input"])
+        charge: list[Charge] = []
+
+        def effect() -> Speech:
+            provider.asked(text)
+            answer = provider.answer(text)
+            if isinstance(answer, Exception):
+                raise answer
+            mp3 = answer if answer is not None else provider.said(text)
+            charge.append(Charge(audio_key([request]), self._process, answer is None))
+            provider.charges += charge
+            return Speech(mp3=mp3, request_id=f"req-{len(provider.charges)}")
+
+        def failure(fate: Fate) -> Exception:
+            if fate is Fate.FAIL_BEFORE:
+                return ProviderBusy("503")
+            return NetworkFault("the answer was cut", maybe_billed=True)
+
+        takes_s = provider.latency_s()
+        speech = provider.simulation.call("speak", effect, failure, takes_s=takes_s)
+        charge[0].is_heard = True
+        return speech
+
+
+@dataclass
+class Store:
+    """Objects by name."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+
+class SimStorage:
+    """The port `Storage`."""
+
+    def __init__(
+        self, simulation: Simulation, store: Store, provider: Provider, process: Process
+    ) -> None:
+        self._simulation = simulation
+        self._store = store
+        self._provider = provider
+        self._process = process
+        self._public = PublicBase(BASE_URL)
+        self.url, self.owns = self._public.url, self._public.owns
+
+    def _call(self, name: str, effect: Callable[[], T]) -> T:
+        return self._simulation.call(name, effect, _storage_error, takes_s=STORE_S)
+
+    def put(self, name: str, mp3: bytes) -> bool:
+        def effect() -> bool:
+            is_new = name not in self._store.objects
+            self._store.objects.setdefault(name, mp3)
+            mine = [
+                charge
+                for charge in self._provider.charges
+                if charge.process is self._process and name.startswith(charge.key)
+            ]
+            for charge in mine[-1:]:
+                charge.is_kept = charge.is_heard
+            return is_new
+
+        def failure(fate: Fate) -> Exception:
+            self._provider.refused.add(name.rsplit("-", 1)[0])
+            return _storage_error(fate)
+
+        return self._simulation.call("put", effect, failure, takes_s=STORE_S)
+
+    def read(self, name: str) -> bytes | None:
+        return self._call("read", lambda: self._store.objects.get(name))
+
+    def prove(self) -> None:
+        self._call("prove", lambda: None)
+
+
+def _storage_error(fate: Fate) -> Exception:
+    return StorageError(f"S3: {fate.value}")
+
+
+class SimDatabase(Database):
+    """The real adapter on the real server, its transactions numbered and on virtual time."""
+
+    def __init__(self, simulation: Simulation, url: str) -> None:
+        super().__init__(url)
+        self._simulation = simulation
+        self._is_unheard = False
+
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
+        simulation = self._simulation
+        name = f"transaction {work.__qualname__.split('.<', 1)[0]}"
+
+        def failure(fate: Fate) -> Exception:
+            return DatabaseError(f"PostgreSQL: {fate.value}", passes=True)
+
+        def effect() -> T:
+            return super(SimDatabase, self).transaction(work)
+
+        return simulation.call(name, effect, failure, unheard=self._lose_answer)
+
+    def _lose_answer(self) -> None:
+        self._is_unheard = True
+
+    def _once(self, work: Callable[[Transaction], T], *, is_repeat: bool) -> T:
+        self._simulation.now += DATABASE_S
+        now = f"{BEGIN}; SET LOCAL sim.now = '{moment(self._simulation.now)}'"
+        with mock.patch.object(connection, "BEGIN", now):
+            result = super()._once(work, is_repeat=is_repeat)
+        if self._is_unheard:
+            self._is_unheard = False
+            raise pg8000.exceptions.InterfaceError("network error")
+        return result
+
+
+def moment(now: float) -> str:
+    """The simulation's time as PostgreSQL takes it."""
+    return (EPOCH + timedelta(seconds=now)).isoformat()
+
+
+@dataclass(eq=False)
+class Message:
+    """One message of the queue."""
+
+    body: str
+    visible_at: float
+    receives: int = 0
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass
+class Queue:
+    """At least once: what is received is hidden, and comes back unless it is deleted."""
+
+    simulation: Simulation
+    messages: list[Message] = field(default_factory=list)
+    dead: list[Message] = field(default_factory=list)
+
+    def send(self, body: str, delay_s: float = 0.0) -> None:
+        self.messages.append(Message(body, self.simulation.now + math.ceil(min(delay_s, 900))))
+
+    def visible(self) -> list[Message]:
+        """What may be received now; what was received too often is a dead letter."""
+        due = [each for each in self.messages if each.visible_at <= self.simulation.now]
+        for each in [each for each in due if each.receives >= MOST_RECEIVES]:
+            self.messages.remove(each)
+            self.dead.append(each)
+            due.remove(each)
+        return due
+
+    def receive(self, message: Message) -> None:
+        message.receives += 1
+        message.visible_at = self.simulation.now + VISIBILITY_S
+
+    def delete(self, message: Message) -> None:
+        if message in self.messages:
+            self.messages.remove(message)
+
+    def next_at(self) -> float:
+        return min((each.visible_at for each in self.messages), default=math.inf)
+
+
+class SimWake:
+    """The port `Wake`."""
+
+    def __init__(self, simulation: Simulation, queue: Queue) -> None:
+        self._simulation = simulation
+        self._queue = queue
+
+    def send(self, job_id: str, *, group: str, delay_s: float = 0) -> None:  # noqa: ARG002
+        def effect() -> None:
+            self._queue.send(json.dumps({"jobId": job_id}), delay_s)
+
+        self._simulation.call("send", effect, lambda fate: WakeError(f"SQS: {fate.value}"))
+
+    def hurry(self, receipt: str, delay_s: int) -> None:
+        def effect() -> None:
+            for message in self._queue.messages:
+                if message.id == receipt:
+                    message.visible_at = self._simulation.now + delay_s
+
+        self._simulation.call("hurry", effect, lambda fate: WakeError(f"SQS: {fate.value}"))
+
+
+class SimBus:
+    """Who is told of ends; `told` by job."""
+
+    def __init__(
+        self, simulation: Simulation, told: defaultdict[str, list[Mapping[str, object]]]
+    ) -> None:
+        self._simulation = simulation
+        self._told = told
+
+    def tell(self, status: str, detail: dict[str, object]) -> None:
+        def effect() -> None:
+            self._told[str(detail["jobId"])].append(detail | {"status": status})
+
+        self._simulation.call("tell", effect, lambda fate: WakeError(f"bus: {fate.value}"))

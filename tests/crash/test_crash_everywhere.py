@@ -1,0 +1,66 @@
+"""Every call that a worker makes to a port goes wrong once, in whole lives of jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.crash.simulation import Fate
+from tests.crash.world import Ground, World
+
+SHARE = 3
+"""Of the calls that only fail, a test outside `make soak` takes every third."""
+
+
+def play(place: Ground, scenario: Scenario, number: int = 0, fate: Fate | None = None) -> World:
+    """One life, in which the call of that number has that fate."""
+    world = World(place)
+    world.simulation.fates = lambda each, _name: fate if each == number else None
+    world.found = scenario.play(world)
+    return world
+
+
+def broken(place: Ground, scenario: Scenario, fate: Fate, share: int) -> dict[str, list[str]]:
+    """What is wrong at rest, by the call that went wrong."""
+    calls = play(place, scenario).simulation.calls
+    found = {}
+    for number in range(1, len(calls) + 1, share):
+        world = play(place, scenario, number, fate)
+        if problems := world.found:
+            found[f"{fate.name} {number} {calls[number - 1]}"] = problems
+    return found
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_job_whose_worker_lives_ends_as_it_should(place: Ground, name: str) -> None:
+    assert play(place, SCENARIOS[name]).found == []
+
+
+@pytest.mark.parametrize("fate", [Fate.DIE_BEFORE, Fate.DIE_AFTER], ids=lambda fate: fate.name)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_worker_may_die_at_any_call(place: Ground, soaks: bool, name: str, fate: Fate) -> None:
+    share = SHARE if fate is Fate.DIE_BEFORE and not soaks else 1
+
+    assert broken(place, SCENARIOS[name], fate, share) == {}
+
+
+@pytest.mark.parametrize("fate", [Fate.FAIL_BEFORE, Fate.FAIL_AFTER], ids=lambda fate: fate.name)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_any_call_may_fail_with_or_without_its_effect(
+    place: Ground, soaks: bool, name: str, fate: Fate
+) -> None:
+    assert broken(place, SCENARIOS[name], fate, 1 if soaks else SHARE) == {}
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if "poll" not in name])
+def test_a_commit_whose_answer_is_lost_costs_no_time_and_what_is_told_stays_true(
+    place: Ground, name: str
+) -> None:
+    whole = play(place, SCENARIOS[name])
+    calls = whole.simulation.calls
+
+    for number in range(1, len(calls) + 1):
+        if calls[number - 1].startswith("transaction"):
+            world = play(place, SCENARIOS[name], number, Fate.UNHEARD)
+            assert world.found + world.untold() == [], (number, calls[number - 1])
+            assert world.simulation.now < whole.simulation.now + 60, (number, calls[number - 1])
