@@ -110,7 +110,7 @@ class Worker:
         parameters.clear_caches()  # type: ignore[no-untyped-call]
         if "database" in self.__dict__:
             self.database.close()
-        for name in ("database", "api", "jobs", "operator", "client", "speakers"):
+        for name in ("database", "api", "jobs", "operator", "pace", "client", "speakers"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -200,15 +200,15 @@ class Worker:
     def _shutdowns(self) -> dict[str, date | None]:
         return {}
 
+    @cached_property
+    def pace(self) -> SharedPace:
+        return SharedPace(self.database, requests_per_minute=self.settings.REQUESTS_PER_MINUTE)
+
     def ports(self) -> Ports:
         return Ports(
             jobs=self.jobs,
             clips=Clips(self.database),
-            pace=SharedPace(
-                self.database,
-                in_flight=self.settings.MAX_IN_FLIGHT,
-                requests_per_minute=self.settings.REQUESTS_PER_MINUTE,
-            ),
+            pace=self.pace,
             request=self.request,
             speaker=self.speaker,
             storage=self.storage,

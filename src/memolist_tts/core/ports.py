@@ -139,6 +139,12 @@ class Clips(Protocol):
 class PaceBook(Protocol):
     """The rate that all workers share."""
 
+    opening: Pace
+    """The bucket before anything is known."""
+
     def exchange(self, provider: str, seen: Seen, count: int) -> tuple[Pace, list[float]]:
-        """Tell what was seen, take `count` slots; each one's wait in seconds from now."""
+        """Tell what was seen, take `count` slots; each one's wait in seconds from now.
+
+        Raises `DatabaseError`.
+        """
         ...
