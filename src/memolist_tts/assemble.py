@@ -230,7 +230,13 @@ class Worker:
         )
 
     def run(
-        self, job_id: str, *, seconds: float, halt: threading.Event, lease_s: float | None = None
+        self,
+        job_id: str,
+        *,
+        seconds: float,
+        halt: threading.Event,
+        lease_s: float | None = None,
+        least_turn_s: float = 0.0,
     ) -> Report:
         """`run_chunk` under this deployment's rules, over within `seconds`."""
         rules = Rules(
@@ -239,6 +245,7 @@ class Worker:
             flush_s=self.settings.FLUSH_SECONDS,
             max_phrases=self.settings.MAX_PHRASES_PER_JOB,
             lease_s=lease_s,
+            least_turn_s=least_turn_s,
         )
         return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
 

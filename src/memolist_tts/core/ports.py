@@ -123,6 +123,10 @@ class Jobs(Protocol):
         """Note that a handed back job's message is on the queue."""
         ...
 
+    def others_wait(self, job: Job, turn_s: float) -> bool:
+        """Whether another user waits whom nobody has served for `turn_s` seconds."""
+        ...
+
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:
         """Let go of a lost job's lease and clips."""
         ...

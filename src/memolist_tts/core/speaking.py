@@ -45,6 +45,7 @@ CONTENT_CODES = ("content_policy_violation", "content_filter", "moderation_block
 LONGEST_IDLE_S = 20.0
 """A rest that the provider wants is waited for in the queue if it's longer, not by a run."""
 LOOK_AGAIN_S = 1.0
+TURN_OVER = Stop(code="turn_over", message="Another user waits; the rest follows.")
 OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
 FIRST_CALL_S = 5.0
 """How long a call is thought to take before one has been seen."""
@@ -161,6 +162,10 @@ class Session:
     def begun(self) -> list[ClipId]:
         """Clips whose call was abandoned: it may still end up in the store."""
         return list(self._under_way)
+
+    def end_turn(self) -> None:
+        """Start nothing more: somebody else's job is to go on."""
+        self._stop(TURN_OVER)
 
     def __iter__(self) -> Iterator[list[Spoken]]:
         clock, flush_s = self._terms.clock, self._terms.flush_s
