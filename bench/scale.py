@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from statistics import median
 
 from local.postgres import Postgres, connect
 from local.schema import Shape, create_tables
@@ -18,7 +17,7 @@ from memolist_tts.postgres.operator import Operator
 from memolist_tts.postgres.schema import inspect, migrate
 
 SMALL, LARGE = 1_000, 1_000_000
-CARDS, WAITING, RUNS = 10, 100, 30
+CARDS, WAITING, RUNS, WARM_UP = 10, 100, 60, 10
 LANGUAGES = (
     Language(code="en", text_column="textEn", url_column="audioEnUrl"),
     Language(code="fr", text_column="textFr", url_column="audioFrUrl"),
@@ -44,18 +43,24 @@ INSERT INTO tts.utterance (job_id, card_id, language, state, spoken_text)
 SELECT 'job-' || n, 'card-' || n || '-1', 'en', 'spoken', 'An apple.'
 FROM generate_series(1, {jobs} - {waiting}) n;
 """
-Row = dict[str, float]
+Times = dict[str, list[float]]
 
 
 def measure() -> dict[str, tuple[float, float]]:
     """By name: the median milliseconds of each act at `SMALL` and at `LARGE` jobs."""
-    with Postgres() as postgres:
-        small = _times(postgres, SMALL)
-        large = _times(postgres, LARGE)
+    with Postgres() as postgres, ExitStack() as stack:
+        books = [stack.enter_context(_book(postgres, jobs)) for jobs in (SMALL, LARGE)]
+        found: list[Times] = [{}, {}]
+        for _ in range(RUNS):
+            # By turns, so that the machine's other work falls on both alike.
+            for book, times in zip(books, found, strict=True):
+                book.acts(times)
+    small, large = ({n: median(times[WARM_UP:]) for n, times in each.items()} for each in found)
     return {name: (small[name], large[name]) for name in small}
 
 
-def _times(postgres: Postgres, jobs: int) -> Row:
+@contextmanager
+def _book(postgres: Postgres, jobs: int) -> Iterator[_Book]:
     url = postgres.create(f"jobs_{jobs}")
     create_tables(url, Shape())
     migrate(url)
@@ -64,39 +69,42 @@ def _times(postgres: Postgres, jobs: int) -> Row:
         if statement.strip():
             connection.run(statement)
     connection.run("VACUUM ANALYZE")
+    connection.run("CHECKPOINT")
     connection.close()
     database = Database(url)
     try:
-        return _acts(database, jobs)
+        yield _Book(database, jobs)
     finally:
         database.close()
-        postgres.drop(f"jobs_{jobs}")
 
 
-def _acts(database: Database, jobs: int) -> Row:
-    api = inspect(database, LANGUAGES)
-    book, operator = Jobs(database, api, max_attempts=3), Operator(database, api)
-    numbers = iter(range(jobs, jobs - WAITING, -1))
-    found: dict[str, list[float]] = {}
+class _Book:
+    """What runs, polls and sweeps ask of one database, each timed."""
 
-    @contextmanager
-    def timed(name: str) -> Any:
-        began = time.perf_counter()
-        yield
-        found.setdefault(name, []).append(1000 * (time.perf_counter() - began))
+    def __init__(self, database: Database, jobs: int) -> None:
+        api = inspect(database, LANGUAGES)
+        self._jobs, self._operator = Jobs(database, api, max_attempts=3), Operator(database, api)
+        self._numbers = iter(range(jobs, jobs - WAITING, -1))
 
-    for _ in range(RUNS):
-        _one_run(book, f"job-{next(numbers)}", timed)
+    def acts(self, times: Times) -> None:
+        """One of each."""
+
+        @contextmanager
+        def timed(name: str) -> Iterator[None]:
+            began = time.perf_counter()
+            yield
+            times.setdefault(name, []).append(1000 * (time.perf_counter() - began))
+
+        _one_run(self._jobs, f"job-{next(self._numbers)}", timed)
         with timed("poll's next"):
-            book.waiting(10)
+            self._jobs.waiting(10)
         with timed("sweep"):
-            book.exhaust()
-            operator.gauges()
-            operator.due(again_s=1800, limit=500)
-    return {name: statistics.median(times) for name, times in found.items()}
+            self._jobs.exhaust()
+            self._operator.gauges()
+            self._operator.due(again_s=1800, limit=500)
 
 
-def _one_run(book: Jobs, job_id: str, timed: Callable[[str], Any]) -> None:
+def _one_run(book: Jobs, job_id: str, timed: Callable[[str], AbstractContextManager[None]]) -> None:
     with timed("claim"):
         job = book.claim(job_id, lease_s=60)
     assert job is not None, job_id
