@@ -1,120 +1,108 @@
-"""`make bench`: a job of 400 utterances against a bare thread pool over the same client.
-
-Both speak the same texts at 1.5 s a call with 32 in flight, one after the other, to the
-same speech server; the pool neither judges, stores nor writes. Prints the wall times and
-their ratio, and the HEAD requests S3 saw.
-"""
+"""One job of 400 utterances: its time and processor time against the barest code, and again."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import boto3
-from rich.console import Console
+from openai import OpenAI
 
+from bench import texts
+from bench.servers import control, s3_process, speech_process, wait_for
 from local.api import Api
-from local.postgres import Postgres, free_port
+from local.postgres import Postgres
 from local.schema import create_tables
 from memolist_tts.assemble import Worker
-from memolist_tts.core.model import Options
+from memolist_tts.core.model import Completed, Options, Report, SpeechRequest
 from memolist_tts.postgres.schema import migrate
 from memolist_tts.settings import Needs, Settings
 
 CARDS, IN_FLIGHT, LATENCY_S = 200, 32, 1.5
+REGION: Final = "eu-west-3"
 
 
-def main() -> None:
-    """Measure and print. The servers are processes of their own: their time isn't the job's."""
-    s3_port = free_port()
-    speech = [sys.executable, "-m", "local.speech", "--port", "0", "--latency-s", "0"]
-    s3 = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(s3_port)]
-    with Postgres() as postgres, _child(speech) as told, _child(s3, quiet=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Of one run; times in seconds."""
+
+    bare_s: float
+    bare_cpu_s: float
+    job_s: float
+    job_cpu_s: float
+    throttled: int
+    again_s: float
+    again_calls: int
+    again_storage: int
+
+
+def measure() -> Figures:
+    """Speak 400 utterances bare, then as a job, then order the same texts again."""
+    with Postgres() as postgres, speech_process() as base_url, s3_process() as s3_url:
         url = postgres.create("bench")
         create_tables(url)
         migrate(url)
-        base_url = (told.stdout.readline() if told.stdout else "").split()[-1]
-        _measure(Console(highlight=False), url, base_url, f"http://127.0.0.1:{s3_port}")
+        wait_for(s3_url)
+        with _environment(s3_url):
+            return _measure(url, base_url)
 
 
 @contextmanager
-def _child(command: list[str], *, quiet: bool = False) -> Iterator[subprocess.Popen[str]]:
-    where = subprocess.DEVNULL if quiet else None
-    out = subprocess.DEVNULL if quiet else subprocess.PIPE
-    with subprocess.Popen(command, stdout=out, stderr=where, text=True) as child:
-        try:
-            yield child
-        finally:
-            child.terminate()
-
-
-def _control(base_url: str, method: str, path: str, body: object = None) -> Any:
-    request = urllib.request.Request(
-        base_url.removesuffix("/v1") + path,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
-
-
-def _charged(base_url: str) -> int:
-    charges = _control(base_url, "GET", "/_charges")
-    return len(charges if isinstance(charges, list) else charges["charges"])
-
-
-def _measure(console: Console, url: str, base_url: str, s3_url: str) -> None:
-    worker = _worker(url, base_url, s3_url)
-    texts = {
-        "en": [f"This is phrase number {n}." for n in range(CARDS)],
-        "fr": [f"Voici la phrase numéro {n}." for n in range(CARDS)],
-    }
-    requests = [
-        worker.request(text, worker.voice(language, Options()))
-        for language, each in texts.items()
-        for text in each
-    ]
-    _pool(worker, requests)  # the server renders each text once, before anything counts
-    _control(base_url, "PUT", "/_state", {"latency_s": LATENCY_S})
-    bare_s = _pool(worker, requests)
-    with Api(url) as api:
-        job_id = api.add_job(api.add_list(zip(texts["en"], texts["fr"], strict=True)))
-    before = _charged(base_url)
-    started = time.monotonic()
-    report = worker.run(job_id, seconds=300, halt=threading.Event())
-    job_s = time.monotonic() - started
-    console.print(
-        f"outcome {type(report.outcome).__name__}, {report.tally.spoken} spoken, "
-        f"{_charged(base_url) - before} charged, {report.tally.throttled} throttled"
-    )
-    console.print(
-        f"bare pool of {IN_FLIGHT}: {bare_s:.2f} s; the job: {job_s:.2f} s; "
-        f"ratio {job_s / bare_s:.3f} (at most 1.10)"
-    )
-    console.print(f"HEAD requests to S3: {HEADS['count']} (0)")
-
-
-HEADS = {"count": 0}
-
-
-def _worker(url: str, base_url: str, s3_url: str) -> Worker:
+def _environment(s3_url: str) -> Iterator[None]:
+    before = dict(os.environ)
     os.environ |= {
         "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
-        "AWS_DEFAULT_REGION": "eu-west-3", "AWS_ENDPOINT_URL": s3_url,
+        "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": s3_url,
     }  # fmt: skip
-    boto3.client("s3").create_bucket(
-        Bucket="bench", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _measure(url: str, base_url: str) -> Figures:
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="bench", CreateBucketConfiguration={"LocationConstraint": REGION})
+    worker, storage_calls = _worker(url, base_url)
+    cards = texts.cards(CARDS)
+    requests = [
+        worker.request(text, worker.voice(language, Options()))
+        for card in cards
+        for language, text in zip(("en", "fr"), card, strict=True)
+    ]
+    _bare(base_url, requests, s3)  # the server renders each text once, before anything counts
+    control(base_url, "PUT", "/_state", {"latency_s": LATENCY_S})
+    _, bare_s, bare_cpu_s = _timed(lambda: _bare(base_url, requests, s3))
+    with Api(url) as api:
+        warm_up = api.add_job(api.add_list(texts.cards(2, "Anna")))
+        first, second = (api.add_job(api.add_list(cards)) for _ in range(2))
+    # What the bare code has by now too: a client, and an account that has told its limit.
+    _run(worker, warm_up)
+    report, job_s, job_cpu_s = _timed(lambda: _run(worker, first))
+    calls = len(control(base_url, "GET", "/_requests"))
+    storage_calls.clear()
+    _, again_s, _ = _timed(lambda: _run(worker, second))
+    return Figures(
+        bare_s=bare_s,
+        bare_cpu_s=bare_cpu_s,
+        job_s=job_s,
+        job_cpu_s=job_cpu_s,
+        throttled=report.tally.throttled,
+        again_s=again_s,
+        again_calls=len(control(base_url, "GET", "/_requests")) - calls,
+        again_storage=storage_calls.total(),
     )
+
+
+def _worker(url: str, base_url: str) -> tuple[Worker, Counter[str]]:
     settings = Settings.load(
         Needs.WORKER,
         {
@@ -123,23 +111,43 @@ def _worker(url: str, base_url: str, s3_url: str) -> Worker:
         },
     )  # fmt: skip
     worker = Worker(settings)
+    calls: Counter[str] = Counter()
     client: Any = worker.storage._client  # type: ignore[attr-defined]
-    client.meta.events.register("before-send.s3", _count_heads)
-    return worker
+
+    def count(request: Any, **_: Any) -> None:
+        calls[request.method] += 1
+
+    client.meta.events.register("before-send.s3", count)
+    return worker, calls
 
 
-def _count_heads(request: Any, **_: Any) -> None:
-    HEADS["count"] += request.method == "HEAD"
+def _run(worker: Worker, job_id: str) -> Report:
+    report = worker.run(job_id, seconds=300, halt=threading.Event())
+    if not isinstance(report.outcome, Completed):
+        raise SystemExit(f"The job did not complete: {report.outcome}")
+    return report
 
 
-def _pool(worker: Worker, requests: list[Any]) -> float:
-    speaker = worker.speaker()
-    started = time.monotonic()
+def _timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What `act` returns, its seconds, and its processor's."""
+    began, cpu = time.monotonic(), time.process_time()
+    result = act()
+    return result, time.monotonic() - began, time.process_time() - cpu
+
+
+def _bare(base_url: str, requests: list[SpeechRequest], s3: Any) -> None:
+    """What anybody would write: a thread pool, openai, boto3."""
+    client = OpenAI(api_key="bench", base_url=base_url, max_retries=0)
+
+    def speak(numbered: tuple[int, SpeechRequest]) -> None:
+        number, request = numbered
+        body: dict[str, Any] = {name: request[name] for name in request if name != "provider"}
+        answer = client.audio.speech.create(**body)
+        s3.put_object(
+            Bucket="bench", Key=f"bare/{number}.mp3", Body=answer.content,
+            ContentType="audio/mpeg",
+        )  # fmt: skip
+
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        for _ in pool.map(lambda request: speaker.speak(request, 60), requests):
+        for _ in pool.map(speak, enumerate(requests)):
             pass
-    return time.monotonic() - started
-
-
-if __name__ == "__main__":
-    main()

@@ -394,6 +394,7 @@ class Session:
 
     def _end(self, work: Work, end: Stored | Given) -> None:
         self._ended.append(_spoken(work, end))
+        work.let_go()
 
     def _fell(self, work: Work, error: Exception) -> None:
         match error:
