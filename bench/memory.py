@@ -41,6 +41,8 @@ def _in_a_process(postgres: Postgres, base_url: str, utterances: int) -> float:
                 "DATABASE_URL": url, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "bench",
                 "STORAGE_TYPE": "local", "LOCAL_STORAGE_PATH": str(Path(folder)),
                 "MAX_PHRASES_PER_JOB": str(cards),
+                # As many calls at once in both.
+                "MAX_IN_FLIGHT": "16",
             },
             stdout=subprocess.PIPE,
             text=True,
