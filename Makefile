@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test test-routes e2e check lint types contracts bench bench-routes bench-init soak dashboard lock clean
+.PHONY: help demo test test-routes e2e check lint types contracts bench licences bench-routes bench-init soak dashboard lock clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -80,8 +80,11 @@ check: lint types contracts test ## What CI runs
 soak: $(VENV)/dev.stamp ## Kill the worker ten times in one job, and count the charges
 	@$(BIN)/python -m bench.soak
 
-bench: $(VENV)/dev.stamp ## A job of 400 utterances against a bare thread pool, in one run
-	@$(BIN)/python -m bench.job
+bench: $(VENV)/dev.stamp ## Time, money, memory and scale as ratios, in bench/RESULTS.md (6 min)
+	@$(BIN)/python -m bench $(PART)
+
+licences: $(VENV)/dev.stamp ## What the layer ships and under which licence, as docs/LICENCES.md
+	@$(BIN)/python layers/dependencies/licences.py
 
 bench-routes: $(VENV)/dev.stamp ## The three routes to speech, compared in one run
 	@$(BIN)/python -m bench.routes

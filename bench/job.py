@@ -1,75 +1,154 @@
-"""`make bench`: a job of 400 utterances against a bare thread pool over the same client.
-
-Both speak the same texts at 1.5 s a call with 32 in flight, one after the other, to the
-same speech server; the pool neither judges, stores nor writes. Prints the wall times and
-their ratio, and the HEAD requests S3 saw.
-"""
+"""One job of 400 utterances: its time and processor time against the barest code, and again."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
 
-from rich.console import Console
+import boto3
+from openai import OpenAI
 
-from bench.servers import IN_FLIGHT, LATENCY_S, TEXTS, Servers, servers
+from bench import texts
+from bench.servers import control, s3_process, speech_process, wait_for
 from local.api import Api
+from local.postgres import Postgres
+from local.schema import create_tables
 from memolist_tts.assemble import Worker
-from memolist_tts.core.model import Options
+from memolist_tts.core.model import Completed, Options, Report, SpeechRequest
+from memolist_tts.postgres.schema import migrate
+from memolist_tts.settings import Needs, Settings
+
+CARDS, IN_FLIGHT, LATENCY_S = 200, 32, 1.5
+REGION: Final = "eu-west-3"
 
 
-def main() -> None:
-    """Measure and print."""
-    with servers() as started:
-        _measure(Console(highlight=False), started)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Of one run; times in seconds."""
+
+    bare_s: float
+    bare_cpu_s: float
+    job_s: float
+    job_cpu_s: float
+    throttled: int
+    again_s: float
+    again_calls: int
+    again_storage: int
 
 
-def _measure(console: Console, servers: Servers) -> None:
-    url, worker = servers.worker("bench")
-    client: Any = worker.storage._client  # type: ignore[attr-defined]
-    client.meta.events.register("before-send.s3", _count_heads)
+def measure() -> Figures:
+    """Speak 400 utterances bare, then as a job, then order the same texts again."""
+    with Postgres() as postgres, speech_process() as base_url, s3_process() as s3_url:
+        url = postgres.create("bench")
+        create_tables(url)
+        migrate(url)
+        wait_for(s3_url)
+        with _environment(s3_url):
+            return _measure(url, base_url)
+
+
+@contextmanager
+def _environment(s3_url: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": s3_url,
+    }  # fmt: skip
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _measure(url: str, base_url: str) -> Figures:
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="bench", CreateBucketConfiguration={"LocationConstraint": REGION})
+    worker, storage_calls = _worker(url, base_url)
+    cards = texts.cards(CARDS)
     requests = [
         worker.request(text, worker.voice(language, Options()))
-        for language, each in TEXTS.items()
-        for text in each
+        for card in cards
+        for language, text in zip(("en", "fr"), card, strict=True)
     ]
-    _pool(worker, requests)  # the server renders each text once, before anything counts
-    servers.tell("PUT", "/_state", {"latency_s": LATENCY_S})
-    bare_s = _pool(worker, requests)
+    _bare(base_url, requests, s3)  # the server renders each text once, before anything counts
+    control(base_url, "PUT", "/_state", {"latency_s": LATENCY_S})
+    _, bare_s, bare_cpu_s = _timed(lambda: _bare(base_url, requests, s3))
     with Api(url) as api:
-        job_id = api.add_job(api.add_list(zip(*TEXTS.values(), strict=True)))
-    before = servers.charged()
-    started = time.monotonic()
+        warm_up = api.add_job(api.add_list(texts.cards(2, "Anna")))
+        first, second = (api.add_job(api.add_list(cards)) for _ in range(2))
+    # What the bare code has by now too: a client, and an account that has told its limit.
+    _run(worker, warm_up)
+    report, job_s, job_cpu_s = _timed(lambda: _run(worker, first))
+    calls = len(control(base_url, "GET", "/_requests"))
+    storage_calls.clear()
+    _, again_s, _ = _timed(lambda: _run(worker, second))
+    return Figures(
+        bare_s=bare_s,
+        bare_cpu_s=bare_cpu_s,
+        job_s=job_s,
+        job_cpu_s=job_cpu_s,
+        throttled=report.tally.throttled,
+        again_s=again_s,
+        again_calls=len(control(base_url, "GET", "/_requests")) - calls,
+        again_storage=storage_calls.total(),
+    )
+
+
+def _worker(url: str, base_url: str) -> tuple[Worker, Counter[str]]:
+    settings = Settings.load(
+        Needs.WORKER,
+        {
+            "DATABASE_URL": url, "OPENAI_API_KEY": "bench", "OPENAI_BASE_URL": base_url,
+            "TTS_PROVIDER": "endpoint",
+            "STORAGE_TYPE": "s3", "AWS_S3_BUCKET": "bench", "MAX_IN_FLIGHT": str(IN_FLIGHT),
+        },
+    )  # fmt: skip
+    worker = Worker(settings)
+    calls: Counter[str] = Counter()
+    client: Any = worker.storage._client  # type: ignore[attr-defined]
+
+    def count(request: Any, **_: Any) -> None:
+        calls[request.method] += 1
+
+    client.meta.events.register("before-send.s3", count)
+    return worker, calls
+
+
+def _run(worker: Worker, job_id: str) -> Report:
     report = worker.run(job_id, seconds=300, halt=threading.Event())
-    job_s = time.monotonic() - started
-    console.print(
-        f"outcome {type(report.outcome).__name__}, {report.tally.spoken} spoken, "
-        f"{servers.charged() - before} charged, {report.tally.throttled} throttled"
-    )
-    console.print(
-        f"bare pool of {IN_FLIGHT}: {bare_s:.2f} s; the job: {job_s:.2f} s; "
-        f"ratio {job_s / bare_s:.3f} (at most 1.10)"
-    )
-    console.print(f"HEAD requests to S3: {HEADS['count']} (0)")
+    if not isinstance(report.outcome, Completed):
+        raise SystemExit(f"The job did not complete: {report.outcome}")
+    return report
 
 
-HEADS = {"count": 0}
+def _timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What `act` returns, its seconds, and its processor's."""
+    began, cpu = time.monotonic(), time.process_time()
+    result = act()
+    return result, time.monotonic() - began, time.process_time() - cpu
 
 
-def _count_heads(request: Any, **_: Any) -> None:
-    HEADS["count"] += request.method == "HEAD"
+def _bare(base_url: str, requests: list[SpeechRequest], s3: Any) -> None:
+    """What anybody would write: a thread pool, openai, boto3."""
+    client = OpenAI(api_key="bench", base_url=base_url, max_retries=0)
 
+    def speak(numbered: tuple[int, SpeechRequest]) -> None:
+        number, request = numbered
+        body: dict[str, Any] = {name: request[name] for name in request if name != "provider"}
+        answer = client.audio.speech.create(**body)
+        s3.put_object(
+            Bucket="bench", Key=f"bare/{number}.mp3", Body=answer.content,
+            ContentType="audio/mpeg",
+        )  # fmt: skip
 
-def _pool(worker: Worker, requests: list[Any]) -> float:
-    speaker = worker.speaker()
-    started = time.monotonic()
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        for _ in pool.map(lambda request: speaker.speak(request, 60), requests):
+        for _ in pool.map(speak, enumerate(requests)):
             pass
-    return time.monotonic() - started
-
-
-if __name__ == "__main__":
-    main()

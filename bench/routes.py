@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
-from bench.servers import IN_FLIGHT, LATENCY_S, TEXTS, Servers, servers
+from bench.deployment import IN_FLIGHT, LATENCY_S, TEXTS, Servers, servers
 from local.api import Api
 from memolist_tts.assemble import Worker
 from memolist_tts.core.model import Completed, Options

@@ -35,6 +35,7 @@ def _options() -> dict[str, Any]:
     add("--api-key", help="the one key accepted; else any")
     add("--latency-s", type=float, default=0.02, help="least time to an answer (default 0.02)")
     add("--requests-per-minute", type=float, default=10_000)
+    add("--burst-s", type=float, default=60.0, help="seconds' requests that may come at once")
     add("--tokens-per-minute", type=float, default=2_000_000)
     add("--today", type=date.fromisoformat, help="the day the server lives in, YYYY-MM-DD")
     add("--default-language", default="en", help="where neither instructions nor text tell")

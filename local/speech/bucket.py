@@ -12,23 +12,28 @@ _ROUNDING = 1e-6
 
 @dataclass(slots=True)
 class Bucket:
-    """Refills continuously, `per_minute` a minute, and holds that many at most."""
+    """Refills continuously, `per_minute` a minute, and holds what comes in `burst_s` at most."""
 
     per_minute: float
     at_s: float
+    burst_s: float = 60.0
     level: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.level = self.per_minute
+        self.level = self.size
+
+    @property
+    def size(self) -> float:
+        return max(1.0, self.per_minute * self.burst_s / 60)
 
     def refill(self, now_s: float) -> None:
         gained = (now_s - self.at_s) * self.per_minute / 60
-        self.level = min(self.per_minute, self.level + gained)
+        self.level = min(self.size, self.level + gained)
         self.at_s = now_s
 
     def wait_s(self, amount: float) -> float:
         """Until `amount` is there (a demand above the capacity waits for a full bucket)."""
-        missing = min(amount, self.per_minute) - self.level
+        missing = min(amount, self.size) - self.level
         return missing * 60 / self.per_minute if missing > _ROUNDING else 0.0
 
     def drain(self, amount: float) -> None:
@@ -37,7 +42,7 @@ class Bucket:
     @property
     def reset_s(self) -> float:
         """Until full: (limit - remaining) x 60 s / limit."""
-        return (self.per_minute - self.level) * 60 / self.per_minute
+        return (self.size - self.level) * 60 / self.per_minute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +67,11 @@ class Pace:
         tokens_per_minute: float,
         clock: Callable[[], float],
         refusals_count: bool = True,
+        burst_s: float = 60.0,
     ) -> None:
         self._clock = clock
         self._refusals_count = refusals_count
+        self._burst_s = burst_s
         self._lock = threading.Lock()
         self._default = {"requests": requests_per_minute, "tokens": tokens_per_minute}
         self._of_model: dict[str, dict[str, float]] = {}
@@ -112,7 +119,9 @@ class Pace:
     def _bucket(self, model: str, kind: str) -> Bucket:
         now_s = self._clock()
         limit = self._of_model.get(model, {}).get(kind, self._default[kind])
-        bucket = self._buckets.setdefault((model, kind), Bucket(limit, now_s))
+        # Of tokens a single long text may need more than a second brings.
+        burst_s = self._burst_s if kind == "requests" else 60.0
+        bucket = self._buckets.setdefault((model, kind), Bucket(limit, now_s, burst_s))
         bucket.refill(now_s)
         return bucket
 

@@ -37,6 +37,8 @@ class Settings:
     """From a request to the first byte of its answer, at least; waiting costs no CPU."""
     requests_per_minute: float = 10_000
     tokens_per_minute: float = 2_000_000
+    burst_s: float = 60.0
+    """How many seconds' requests may come at once: a minute's, or a second's."""
     refusals_count: bool = True
     """Whether a refused attempt uses up the limit, as OpenAI says of its own."""
     today: date | None = None
@@ -107,6 +109,7 @@ class Desk:
             settings.tokens_per_minute,
             settings.clock,
             settings.refusals_count,
+            settings.burst_s,
         )
         # One thread: the engines hold the interpreter's lock anyway.
         self.studio = ThreadPoolExecutor(1, thread_name_prefix="speech-studio")

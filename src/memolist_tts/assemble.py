@@ -98,7 +98,9 @@ class Worker:
         parameters.clear_caches()  # type: ignore[no-untyped-call]
         if "database" in self.__dict__:
             self.database.close()
-        for name in ("database", "api", "jobs", "operator", "records", "client", "speakers"):
+        for name in (
+            "database", "api", "jobs", "operator", "records", "pace", "client", "speakers",
+        ):  # fmt: skip
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -196,15 +198,15 @@ class Worker:
             return None
         return Ending(name, (closes - day).days, move(self.settings, self.way()))
 
+    @cached_property
+    def pace(self) -> SharedPace:
+        return SharedPace(self.database, requests_per_minute=self.settings.REQUESTS_PER_MINUTE)
+
     def ports(self) -> Ports:
         return Ports(
             jobs=self.jobs,
             clips=Clips(self.database),
-            pace=SharedPace(
-                self.database,
-                in_flight=self.settings.MAX_IN_FLIGHT,
-                requests_per_minute=self.settings.REQUESTS_PER_MINUTE,
-            ),
+            pace=self.pace,
             request=self.request,
             speaker=self.speaker,
             storage=self.storage,
@@ -227,7 +229,13 @@ class Worker:
         return voice
 
     def run(
-        self, job_id: str, *, seconds: float, halt: threading.Event, lease_s: float | None = None
+        self,
+        job_id: str,
+        *,
+        seconds: float,
+        halt: threading.Event,
+        lease_s: float | None = None,
+        least_turn_s: float = 0.0,
     ) -> Report:
         """`run_chunk` under this deployment's rules, over within `seconds`."""
         rules = Rules(
@@ -236,6 +244,7 @@ class Worker:
             flush_s=self.settings.FLUSH_SECONDS,
             max_phrases=self.settings.MAX_PHRASES_PER_JOB,
             lease_s=lease_s,
+            least_turn_s=least_turn_s,
         )
         return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
 

@@ -16,7 +16,7 @@ LOOK_AT = 10
 
 
 def poll(worker: Worker, halt: threading.Event, tell: Callable[[Report | Exception], None]) -> None:
-    """Speak pending jobs, oldest first, until `halt` is set; then hand back and return.
+    """Speak pending jobs, the users by turns, until `halt` is set; then hand back and return.
 
     A database that goes away is waited for; each such fault goes to `tell`.
     """
@@ -34,7 +34,7 @@ def poll(worker: Worker, halt: threading.Event, tell: Callable[[Report | Excepti
 def _round(
     worker: Worker, halt: threading.Event, tell: Callable[[Report | Exception], None]
 ) -> bool:
-    did_any = False
+    """Run the first job that can be had; whose turn it is next may be another user's then."""
     for job_id in worker.jobs.waiting(LOOK_AT):
         if halt.is_set():
             break
@@ -53,8 +53,8 @@ def _round(
             continue
         if not isinstance(report.outcome, Idle):
             tell(report)
-            did_any = True
-    return did_any
+            return True
+    return False
 
 
 def halt_on_signals() -> threading.Event:

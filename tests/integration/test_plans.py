@@ -9,7 +9,7 @@ import pytest
 
 from local.schema import Shape
 from memolist_tts.core.model import Language
-from memolist_tts.postgres import clips, jobs
+from memolist_tts.postgres import clips, jobs, operator
 from memolist_tts.postgres.connection import Database, Transaction
 from memolist_tts.postgres.schema import inspect
 
@@ -22,12 +22,14 @@ MIGRATIONS = sorted((Path(__file__).parents[2] / "db" / "migrations").glob("*.sq
 TOKEN = "6f1c1b5e-6a51-4d0e-9a39-1a1f0d7b8c11"
 JOB = "6f1c1b5e-6a51-4d0e-9a39-000000000007"
 FILL = f"""
-INSERT INTO "TtsJob" (id, "listId", status)
-SELECT CAST(CAST(x AS text) AS __ID__), CAST(CAST(x AS text) AS __ID__), 'completed'
+INSERT INTO "TtsJob" (id, "listId", status, "userId")
+SELECT CAST(CAST(x AS text) AS __ID__), CAST(CAST(x AS text) AS __ID__), 'completed',
+       'user-' || right(x, 2)
 FROM (SELECT '6f1c1b5e-6a51-4d0e-9a39-' || lpad(n::text, 12, '0') AS x
       FROM generate_series(1, {ROWS}) n) s;
-INSERT INTO tts.job (job_id, lease_token, lease_until)
-SELECT id::text, CAST('{TOKEN}' AS uuid), now() FROM "TtsJob";
+INSERT INTO "Card" (id, "listId", "textEn", "textFr") SELECT id, id, 'a', 'b' FROM "TtsJob";
+INSERT INTO tts.job (job_id, lease_token, lease_until, finished_at, user_id)
+SELECT id::text, CAST('{TOKEN}' AS uuid), now(), now() - interval '1 day', "userId" FROM "TtsJob";
 INSERT INTO tts.utterance (job_id, card_id, language, state, spoken_text)
 SELECT job_id, 'card', language, 'spoken', '' FROM tts.job, (VALUES ('en'), ('fr')) l (language);
 INSERT INTO tts.clip (key, take, object_name, provider, model, voice, language, spoken_text,
@@ -40,30 +42,39 @@ PARAMETERS: dict[str, object] = {
     "progress": True, "attempts": 0, "done": 1, "failed": 0, "status": "completed",
     "given_back": True, "delay_s": 0.0, "stop_code": None, "stop": None, "error_code": None,
     "error": None, "keys": [f"v1-{JOB}"], "force": True, "takes": [0], "sizes": [1],
-    "durations": [1], "costs": ["0"], "request_ids": ["x"],
+    "durations": [1], "costs": ["0"], "request_ids": ["x"], "limit": 10, "user": "user-01",
+    "turn_s": 10.0, "again_s": 1800.0, "begun": [], "hold_s": 1.0, "card_ids": [JOB],
+    "shown": ["a"], "old_urls": [None], "urls": ["https://u"],
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["text", "uuid"])
+SHAPES = [("text", "text"), ("text", "enum"), ("uuid", "enum")]
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=["-".join(shape) for shape in SHAPES])
 def filled(
     request: pytest.FixtureRequest, databases: object, postgres: object
 ) -> Iterator[tuple[Database, jobs.Jobs]]:
-    shape = Shape(id_type=request.param, status_type="text", job_columns=(), has_position=False)
+    id_type, status_type = request.param
+    shape = Shape(id_type=id_type, status_type=status_type, job_columns=("userId",))
     name = databases.create(shape, is_migrated=True)  # type: ignore[attr-defined]
     database = Database(postgres.url(name))  # type: ignore[attr-defined]
-    database.transaction(lambda tx: tx.script(FILL.replace("__ID__", request.param)))
+    database.transaction(lambda tx: tx.script(FILL.replace("__ID__", id_type)))
     yield database, jobs.Jobs(database, inspect(database, LANGUAGES), max_attempts=3)
     database.close()
     postgres.drop(name)  # type: ignore[attr-defined]
 
 
-def plan(filled: tuple[Database, jobs.Jobs], template: str) -> str:
+def plan(
+    filled: tuple[Database, jobs.Jobs], template: str, parameters: dict[str, object] = PARAMETERS
+) -> str:
     database, all_jobs = filled
-    settled = {"status": "completed", "settled": ""}
+    settled = {"status": "completed", "settled": "", "url": '"audioEnUrl"', "text": '"textEn"'}
+    names = all_jobs._names | {"now": "now()"} | settled
 
     def explain(tx: Transaction) -> str:
-        sql = all_jobs._sql(template, **settled)
-        return "\n".join(row["QUERY PLAN"] for row in tx.rows("EXPLAIN " + sql, **PARAMETERS))
+        sql = template.format(**names)
+        return "\n".join(row["QUERY PLAN"] for row in tx.rows("EXPLAIN " + sql, **parameters))
 
     # A row a reason: there is nothing to look up in it.
     return database.transaction(explain).replace("Seq Scan on pause", "pause")
@@ -80,6 +91,28 @@ def test_a_statement_over_one_job_reads_no_whole_table(
     filled: tuple[Database, jobs.Jobs], statement: str
 ) -> None:
     assert "Seq Scan" not in plan(filled, getattr(jobs, statement))
+
+
+@pytest.mark.parametrize("statement", ["PHRASES", "PUBLISH", "RELEASE_CLIPS", "HOLD_CLIPS"])
+def test_a_job_s_cards_and_clips_are_found_without_the_others(
+    filled: tuple[Database, jobs.Jobs], statement: str
+) -> None:
+    assert "Seq Scan" not in plan(filled, getattr(jobs, statement))
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        (jobs, "WAITING"), (jobs, "OTHERS_WAIT"), (jobs, "EXHAUST"),
+        (operator, "DUE"), (operator, "GAUGES"),
+    ],
+)  # fmt: skip
+def test_what_looks_over_all_jobs_reads_none_that_has_ended(
+    filled: tuple[Database, jobs.Jobs], module: object, statement: str
+) -> None:
+    everybody = PARAMETERS | {"id": None}
+
+    assert "Seq Scan" not in plan(filled, getattr(module, statement), everybody)
 
 
 @pytest.mark.parametrize("statement", ["STORED", "LOCK", "TAKE_OVER"])

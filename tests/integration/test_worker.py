@@ -690,7 +690,7 @@ def failing_puts(storage: Storage, count: int) -> Storage:
 
 def test_a_clip_that_cant_be_stored_at_once_is_put_again_not_paid_again(place: Place) -> None:
     worker = place.worker()
-    worker.__dict__["storage"] = failing_puts(worker.storage, 6)
+    worker.__dict__["storage"] = failing_puts(worker.storage, 4)
     _, job_id = place.job_over(WORDS)
 
     report = run(worker, job_id)

@@ -60,3 +60,14 @@ def test_a_layer_too_heavy_to_start_fast_is_refused(
     monkeypatch.setattr(check_layer, "MAX_ZIPPED_BYTES", 10)
     (fault,) = check_layer.faults(tmp_path, "x86_64")
     assert "over 10" in fault
+
+
+def test_the_licence_of_everything_that_is_shipped_is_told() -> None:
+    root = Path(__file__).parents[2]
+    pinned = root / "layers" / "dependencies" / "requirements.txt"
+    told = (root / "docs" / "LICENCES.md").read_text(encoding="utf-8")
+
+    lines = pinned.read_text(encoding="utf-8").splitlines()
+    shipped = [line.split()[0].split("==") for line in lines if "==" in line]
+    assert shipped
+    assert [each for each in shipped if f"| {each[0]} | {each[1]} | " not in told] == []

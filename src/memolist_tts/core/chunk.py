@@ -58,6 +58,8 @@ SETTLE_S = 2.0
 DATABASE_DELAY_S = 30.0
 GRACE_S = 10.0
 """How much a lease outlives the run's hard deadline."""
+TURN_S = 10.0
+"""A user who waits has their turn once nobody has served them for so long."""
 MOST_CHANGES = 5
 """How often a card may change under our hands before its utterance is given up."""
 LONGEST_QUEUE_DELAY_S = 900.0
@@ -96,6 +98,8 @@ class Rules:
     max_phrases: int
     lease_s: float | None = None
     """Renewed at every flush; None: one lease for the whole run and GRACE_S more."""
+    least_turn_s: float = 0.0
+    """How long a run speaks before another user who waits may end its turn."""
 
 
 @dataclass(slots=True)
@@ -112,6 +116,8 @@ class _Run:
     total: int = 0
     speaker: Speaker | None = None
     """Whom it asked; rests when it ends."""
+    turn_until: float = 0.0
+    """On the clock: before that, nobody ends this run's turn."""
     begun: list[ClipId] = field(default_factory=list)
     """Clips whose call was abandoned."""
     started: set[ClipId] = field(default_factory=set)
@@ -136,7 +142,7 @@ def run_chunk(
         return Report(job_id=job_id, outcome=Failed(code=error.code, message=str(error)))
     if job is None:
         return Report(job_id=job_id, outcome=Idle())
-    run = _Run(job=job, options=Options())
+    run = _Run(job=job, options=Options(), turn_until=began + rules.least_turn_s)
     try:
         outcome = _outcome(run, deadline - SETTLE_S, ports, rules, halt)
         ports.jobs.settle(job, outcome, begun=run.begun)
@@ -265,6 +271,8 @@ def _speak_mine(
             ]
             clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
             _write(run, results, clips, ports, rules)
+            if ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S):
+                session.end_turn()
     finally:
         run.begun += session.begun
         run.started |= session.started

@@ -219,7 +219,7 @@ class Stop:
     """Why a run ends before its job does. It costs no attempt."""
 
     code: str
-    """`out_of_time`, `throttled`, `terminated`, `paused`, or a `StopRun`'s code."""
+    """`out_of_time`, `turn_over`, `throttled`, `terminated`, `paused`, or a `StopRun`'s code."""
     message: str
     delay_s: float = 0.0
     """How long the job must rest before anyone claims it again."""

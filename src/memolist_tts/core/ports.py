@@ -135,6 +135,10 @@ class Jobs(Protocol):
         """Note that a handed back job's message is on the queue."""
         ...
 
+    def others_wait(self, job: Job, turn_s: float) -> bool:
+        """Whether another user waits whom nobody has served for `turn_s` seconds."""
+        ...
+
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:
         """Let go of a lost job's lease and clips."""
         ...
@@ -151,6 +155,12 @@ class Clips(Protocol):
 class PaceBook(Protocol):
     """The rate that all workers share."""
 
+    opening: Pace
+    """The bucket before anything is known."""
+
     def exchange(self, provider: str, seen: Seen, count: int) -> tuple[Pace, list[float]]:
-        """Tell what was seen, take `count` slots; each one's wait in seconds from now."""
+        """Tell what was seen, take `count` slots; each one's wait in seconds from now.
+
+        Raises `DatabaseError`.
+        """
         ...

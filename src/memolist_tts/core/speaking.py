@@ -21,15 +21,16 @@ from memolist_tts.core.errors import (
     MemolistError,
     Misconfigured,
     NetworkFault,
+    SpeechError,
     StopRun,
     StorageError,
     Throttled,
     TryAgain,
     UtteranceRefused,
 )
-from memolist_tts.core.model import Clip, ClipId, Limits, Line, Stop
-from memolist_tts.core.pacing import Pace, Seen
+from memolist_tts.core.model import Clip, ClipId, Line, Stop
 from memolist_tts.core.ports import PaceBook, Speaker, Storage
+from memolist_tts.core.slots import Slot, Slots
 from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
 
 TRIES = 3
@@ -41,10 +42,10 @@ OUTAGE = 8
 """Lines given up since a call was answered: that is the provider's outage, not the lines'."""
 CONTENT_CODES = ("content_policy_violation", "content_filter", "moderation_blocked")
 """Refusals that are surely about the text."""
-LEASE_AHEAD_S = 0.5
 LONGEST_IDLE_S = 20.0
 """A rest that the provider wants is waited for in the queue if it's longer, not by a run."""
 LOOK_AGAIN_S = 1.0
+TURN_OVER = Stop(code="turn_over", message="Another user waits; the rest follows.")
 OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
 FIRST_CALL_S = 5.0
 """How long a call is thought to take before one has been seen."""
@@ -112,18 +113,8 @@ class _Ticket:
 
     work: Work
     started: float
-    is_call: bool
-
-
-@dataclass(slots=True)
-class _Window:
-    """What was seen since slots were last exchanged."""
-
-    answers: int = 0
-    refusals: int = 0
-    retry_after_s: float | None = None
-    limits: Limits | None = None
-    latency_s: float | None = None
+    slot: Slot | None = None
+    """Of a call; None for what asks nothing of the provider."""
 
 
 class Session:
@@ -139,7 +130,6 @@ class Session:
     ) -> None:
         self._speaker = speaker
         self._storage = storage
-        self._pace_book = pace
         self._terms = terms
         self._crew: Crew[_Ticket, Answer | Stored | None] = Crew(terms.in_flight)
         self._calls: dict[_Ticket, None] = {}
@@ -158,10 +148,7 @@ class Session:
         self._foreign: list[Spoken] = []
         self._has_stored = terms.has_spoken
         self._refused: defaultdict[tuple[int, str | None], set[str]] = defaultdict(set)
-        self._slots: deque[float] = deque()
-        self._window = _Window()
-        self._pace: Pace | None = None
-        self._pace_name = ""
+        self._slots = Slots(pace, terms.clock)
         self._finish_by = terms.deadline
         self._has_spoken = terms.has_spoken
         self.stop: Stop | None = None
@@ -175,6 +162,10 @@ class Session:
     def begun(self) -> list[ClipId]:
         """Clips whose call was abandoned: it may still end up in the store."""
         return list(self._under_way)
+
+    def end_turn(self) -> None:
+        """Start nothing more: somebody else's job is to go on."""
+        self._stop(TURN_OVER)
 
     def __iter__(self) -> Iterator[list[Spoken]]:
         clock, flush_s = self._terms.clock, self._terms.flush_s
@@ -191,7 +182,7 @@ class Session:
             # Nobody waits for these, but a clip that is paid for gets its last chance.
             self._keeps_paid()
             self._crew.dismiss()
-        self._give_slots_back()
+        self._slots.give_back()
         if self.stop is not None:
             # Whether these lines are at fault isn't known: the next run tries them.
             self._failing.clear()
@@ -262,28 +253,27 @@ class Session:
             and self._has_time()
             and self._has_slot()
         ):
-            self._slots.popleft()
-            self._start_call(self._ready.popleft())
+            self._start_call(self._ready.popleft(), self._slots.use())
 
-    def _start_call(self, work: Work) -> None:
+    def _start_call(self, work: Work, slot: Slot) -> None:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
         timeout_s = min(CALL_TIMEOUT_S, left_s)
         self.figures.requests += 1
         task = partial(takes.call, work, self._speaker, self._storage, timeout_s)
-        self._start(work, task, is_call=True)
+        self._start(work, task, slot)
 
     def _start(
-        self, work: Work, task: Callable[[], Answer | Stored | None], *, is_call: bool = False
+        self, work: Work, task: Callable[[], Answer | Stored | None], slot: Slot | None = None
     ) -> None:
         self._under_way[work.clip] = work
         self.started.add(work.clip)
-        ticket = _Ticket(work, self._terms.clock(), is_call)
-        if is_call:
+        ticket = _Ticket(work, self._terms.clock(), slot)
+        if slot is not None:
             self._calls[ticket] = None
         self._crew.start(ticket, task)
 
     def _call_s(self) -> float:
-        known = self._pace.latency_s if self._pace else None
+        known = self._slots.pace.latency_s if self._slots.pace else None
         return FIRST_CALL_S if known is None else min(CALL_TIMEOUT_S, 2 * known + 0.2)
 
     def _has_time(self) -> bool:
@@ -297,11 +287,12 @@ class Session:
         return False
 
     def _has_slot(self) -> bool:
-        if not self._slots:
-            self._lease_slots()
-        wait_s = self._slots[0] - self._terms.clock()
-        ends = self._slots[0] + self._call_s()
-        if self._blocked and (wait_s > LONGEST_IDLE_S or ends > self._terms.deadline):
+        line = self._ready[0].line
+        wanted = min(self._free, len(self._ready))
+        at = self._slots.lease(f"{line.provider}/{line.voice.model}", wanted)
+        wait_s = at - self._terms.clock()
+        is_late = wait_s > LONGEST_IDLE_S or at + self._call_s() > self._terms.deadline
+        if is_late and self._slots.is_blocked:
             self._stop(
                 Stop(
                     code="throttled",
@@ -311,72 +302,42 @@ class Session:
             )
         return wait_s <= 0 and self.stop is None
 
-    @property
-    def _blocked(self) -> bool:
-        return self._pace is not None and self._pace.blocked_s > 0
-
-    # Pace
-
-    def _lease_slots(self) -> None:
-        """Take slots for what is free now, or a little ahead."""
-        ahead = 1 if self._pace is None else math.ceil(self._pace.rate_per_s * LEASE_AHEAD_S)
-        count = min(len(self._ready), max(ahead, self._free))
-        self._exchange(count)
-
-    def _exchange(self, count: int) -> None:
-        seen = Seen(
-            answers=self._window.answers,
-            refusals=self._window.refusals,
-            retry_after_s=self._window.retry_after_s,
-            limits=self._window.limits,
-            latency_s=self._window.latency_s,
-            in_flight=len(self._calls),
-            short=count > 0,
-        )
-        now = self._terms.clock()
-        self._window = _Window()
-        self._pace, waits = self._pace_book.exchange(self._name(), seen, count)
-        self._slots.extend(now + wait_s for wait_s in waits)
-
-    def _name(self) -> str:
-        if not self._pace_name:
-            line = self._ready[0].line
-            self._pace_name = f"{line.provider}/{line.voice.model}"
-        return self._pace_name
-
-    def _give_slots_back(self) -> None:
-        """What is left over, with what was seen last."""
-        if self._pace_name:
-            unused = len(self._slots)
-            self._slots.clear()
-            self._exchange(-unused)
-
     def _next_event(self) -> float:
         """When something may start without anything having ended."""
         times = [work.ready_at for work in self._resting]
-        if self._slots and self._ready and self._free > 0 and self.stop is None:
-            times.append(self._slots[0])
+        slot_at = self._slots.next_at
+        if slot_at is not None and self._ready and self._free > 0 and self.stop is None:
+            times.append(slot_at)
         return min(times, default=math.inf)
 
     # What ends
 
     def _hear(self, timeout_s: float) -> None:
         for ticket, report in self._crew.reports(timeout_s):
-            if ticket.is_call and ticket not in self._calls:
+            if ticket.slot is not None and ticket not in self._calls:
                 continue
             self._under_way.pop(ticket.work.clip, None)
-            if ticket.is_call:
+            if ticket.slot is not None:
                 del self._calls[ticket]
-                if not isinstance(report, Exception):
-                    self._note_latency(self._terms.clock() - ticket.started)
+                self._note(ticket, ticket.slot, report)
             if isinstance(report, Exception):
                 self._fell(ticket.work, report)
             else:
                 self._ended_well(ticket.work, report)
 
-    def _note_latency(self, seconds: float) -> None:
-        self.figures.longest_call_s = max(self.figures.longest_call_s, seconds)
-        self._window.latency_s = max(self._window.latency_s or 0.0, seconds)
+    def _note(self, ticket: _Ticket, slot: Slot, report: object) -> None:
+        """Tell the pace how a call ended."""
+        match report:
+            case Answer(limits=limits):
+                self._slots.answered(slot, limits)
+            case Throttled(retry_after_s=asked, limits=limits):
+                self._slots.refused(slot, limits, asked)
+            case SpeechError(limits=limits):
+                self._slots.failed(slot, limits)
+        if not isinstance(report, Exception):
+            seconds = self._terms.clock() - ticket.started
+            self.figures.longest_call_s = max(self.figures.longest_call_s, seconds)
+            self._slots.took(seconds)
 
     def _ended_well(self, work: Work, report: Answer | Stored | None) -> None:
         match report:
@@ -388,8 +349,6 @@ class Session:
             case Answer(ending=ending):
                 work.tries = 0
                 self._widen()
-                self._window.answers += 1
-                self._window.limits = report.limits or self._window.limits
                 self._succeeded()
                 self._concluded(work, ending)
 
@@ -446,17 +405,18 @@ class Session:
             self._start(work, partial(takes.keep_best, work, self._storage))
         elif self.stop is not None and work.parts and not self.stop.rings:
             # Half a text is paid for: the rest of it while there is time.
-            self._start_call(work)
+            self._start_call(work, self._slots.beyond())
         else:
             self._ready.appendleft(work)
 
     def _end(self, work: Work, end: Stored | Given) -> None:
         self._ended.append(_spoken(work, end))
+        work.let_go()
 
     def _fell(self, work: Work, error: Exception) -> None:
         match error:
             case Throttled():
-                self._throttled(work, error)
+                self._throttled(work)
             case TryAgain():
                 self._try_again(work, error)
             case UtteranceRefused():
@@ -469,16 +429,9 @@ class Session:
                 reason = str(error) if isinstance(error, MemolistError) else repr(error)
                 self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
 
-    def _throttled(self, work: Work, error: Throttled) -> None:
+    def _throttled(self, work: Work) -> None:
         self.figures.throttled += 1
-        self._window.refusals += 1
-        self._window.limits = error.limits or self._window.limits
-        asked = error.retry_after_s
-        if asked is not None:
-            self._window.retry_after_s = max(self._window.retry_after_s or 0.0, asked)
-        # Slots leased before the refusal were leased too fast.
         self._ready.appendleft(work)
-        self._give_slots_back()
 
     def _not_stored(self, work: Work, error: StorageError) -> None:
         """A clip that is paid for is put again; meanwhile nothing more is paid for."""
@@ -505,7 +458,6 @@ class Session:
             self._cap, self._answered_since = self._cap + 1, 0
 
     def _try_again(self, work: Work, error: TryAgain) -> None:
-        self._window.limits = error.limits or self._window.limits
         is_timeout = isinstance(error, NetworkFault) and error.maybe_billed
         if not (is_timeout and self._narrow(work)):
             work.tries += 1
@@ -532,7 +484,6 @@ class Session:
 
     def _refuse(self, work: Work, error: UtteranceRefused) -> None:
         self.figures.refused += 1
-        self._window.limits = error.limits or self._window.limits
         spoken = _spoken(work, Given(code=error.code, message=str(error)))
         if self._has_spoken:
             self._ended.append(spoken)

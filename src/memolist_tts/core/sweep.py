@@ -11,7 +11,11 @@ from memolist_tts.core.ports import Wake
 
 AGAIN_S = 1800.0
 """How long a message may be on its way (the queue's visibility timeout) before it's lost."""
-MOST = 500
+PAGE = 500
+MOST_PAGES = 5
+"""Of one sweep: its function has a minute."""
+QUEUE_IS_DOWN = 10
+"""Messages in a row that can't be sent: the others are left for the next sweep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +70,37 @@ def run_sweep(overview: Overview, jobs: Exhausts, wake: Wake) -> Swept:
     """Fail what died too often, wake the rest, and measure. Raises `DatabaseError`.
 
     A job is marked before its message is sent: dying in between costs it the
-    time until a message counts as lost.
+    time until a message counts as lost. What can't be woken is passed over, and
+    unmarked at the end: it never stands before the others.
     """
     failed = jobs.exhaust()
     gauges = overview.gauges()
-    due = overview.due(again_s=AGAIN_S, limit=MOST)
-    unsent = sum(not _woken(overview, wake, each) for each in due)
-    return Swept(woken=due, failed=failed, unsent=unsent, gauges=gauges)
+    due: list[Due] = []
+    unsent: list[Due] = []
+    for _ in range(MOST_PAGES):
+        page = overview.due(again_s=AGAIN_S, limit=PAGE)
+        due += page
+        left = _wake(wake, page)
+        unsent += left
+        if len(page) < PAGE or len(left) >= QUEUE_IS_DOWN:
+            break
+    for each in unsent:
+        overview.unmark(each.job_id)
+    return Swept(woken=due, failed=failed, unsent=len(unsent), gauges=gauges)
 
 
-def _woken(overview: Overview, wake: Wake, due: Due) -> bool:
-    try:
-        wake.send(due.job_id, group=due.group)
-    except WakeError:
-        overview.unmark(due.job_id)
-        return False
-    return True
+def _wake(wake: Wake, page: Sequence[Due]) -> list[Due]:
+    """Send each job's message; those that weren't sent."""
+    unsent: list[Due] = []
+    in_a_row = 0
+    for nth, each in enumerate(page):
+        if in_a_row >= QUEUE_IS_DOWN:
+            return unsent + list(page[nth:])
+        try:
+            wake.send(each.job_id, group=each.group)
+        except WakeError:
+            unsent.append(each)
+            in_a_row += 1
+        else:
+            in_a_row = 0
+    return unsent

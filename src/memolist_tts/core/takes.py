@@ -52,6 +52,11 @@ class Work:
         """Whether there is a recording that may be published."""
         return any(take.verdict.is_sound for take in self.takes)
 
+    def let_go(self) -> None:
+        """Drop the recordings: the line has ended."""
+        self.parts.clear()
+        self.takes.clear()
+
     def apart(self) -> Work:
         """The same work for another thread, while one that hangs may still touch this."""
         return replace(self, parts=list(self.parts), takes=list(self.takes))

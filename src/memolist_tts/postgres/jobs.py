@@ -32,12 +32,13 @@ from memolist_tts.postgres.schema import Api, quoted
 # Repeating it with the same token (a commit whose answer was lost) claims once.
 CLAIM = """
 WITH lease AS (
-  INSERT INTO tts.job AS t (job_id, lease_token, lease_until, attempts, started_at, woken_at)
+  INSERT INTO tts.job AS t (job_id, lease_token, lease_until, attempts, started_at, woken_at,
+                            user_id)
   SELECT j.id::text, cast(:lease AS uuid),
          clock_timestamp() + make_interval(secs => cast(:lease_s AS double precision)),
-         1, clock_timestamp(), clock_timestamp()
+         1, clock_timestamp(), clock_timestamp(), {user}
   FROM {jobs} j
-  WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
+  WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
     AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
   ON CONFLICT (job_id) DO UPDATE
   SET lease_token = excluded.lease_token, lease_until = excluded.lease_until,
@@ -45,7 +46,7 @@ WITH lease AS (
                       WHEN t.finished_at IS NULL THEN t.attempts + 1 ELSE 1 END,
       started_at = coalesce(t.started_at, excluded.started_at),
       finished_at = NULL, error_code = NULL, error = NULL, stop_code = NULL, stop = NULL,
-      updated_at = clock_timestamp()
+      user_id = excluded.user_id, updated_at = clock_timestamp()
   WHERE (t.lease_until IS NULL OR t.lease_until <= clock_timestamp()
          OR t.lease_token = excluded.lease_token)
     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
@@ -55,7 +56,7 @@ WITH lease AS (
 )
 UPDATE {jobs} j SET status = 'processing'{claimed}
 FROM lease
-WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
+WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
 RETURNING j.id::text AS id, j."listId"::text AS list_id, lease.attempts, lease.spoken,
           {user} AS user_id, {options} AS options
 """
@@ -88,14 +89,14 @@ WITH dead AS (
       updated_at = clock_timestamp(), error_code = 'attempts_used_up', error = :error,
       acted_by = cast(:act AS uuid)
   FROM {jobs} j
-  WHERE j.id::text = t.job_id AND j.status::text IN ('pending', 'processing')
+  WHERE j.id = cast(t.job_id AS {job_id}) AND j.status IN ('pending', 'processing')
     AND t.attempts >= cast(:max_attempts AS integer) AND t.finished_at IS NULL
     AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
     AND (cast(:id AS text) IS NULL OR t.job_id = cast(:id AS text))
   RETURNING t.job_id, t.error
 )
 UPDATE {jobs} j SET status = 'failed'{ended}
-FROM dead WHERE j.id::text = dead.job_id AND j.status::text IN ('pending', 'processing')
+FROM dead WHERE j.id = cast(dead.job_id AS {job_id}) AND j.status IN ('pending', 'processing')
 RETURNING j.id::text AS id
 """
 
@@ -124,7 +125,7 @@ SET lease_until = greatest(t.lease_until, clock_timestamp()
 FROM {jobs} j
 WHERE t.job_id = :id AND t.lease_token = cast(:lease AS uuid)
   AND t.lease_until > clock_timestamp()
-  AND j.id = cast(:id AS {job_id}) AND j.status::text = 'processing'
+  AND j.id = cast(:id AS {job_id}) AND j.status = 'processing'
 RETURNING t.job_id
 """
 
@@ -194,7 +195,7 @@ RETURNING t.total, t.spoken, t.reused, t.kept, t.skipped, t.failed
 # The API's own counts.
 SHOW_COUNTS = """
 UPDATE {jobs} j SET {counts}
-WHERE j.id = cast(:id AS {job_id}) AND j.status::text = 'processing'
+WHERE j.id = cast(:id AS {job_id}) AND j.status = 'processing'
 """
 
 # processing -> completed | failed | pending, and the lease released: one guarded statement.
@@ -215,7 +216,7 @@ WITH mine AS (
 )
 UPDATE {jobs} j SET status = '{status}'{settled}
 FROM mine
-WHERE j.id = cast(:id AS {job_id}) AND j.status::text = 'processing'
+WHERE j.id = cast(:id AS {job_id}) AND j.status = 'processing'
 RETURNING j.id::text AS id
 """
 
@@ -254,16 +255,42 @@ SET message = excluded.message, until = greatest(p.until, excluded.until),
     paused_at = clock_timestamp()
 """
 
-# Jobs that may be claimed now, oldest first.
+# Jobs that may be claimed now: each user's oldest before anybody's second, and of the users first
+# whoever was served longest ago. A job without a user is a user of its own.
 WAITING = """
-SELECT j.id::text AS id
-FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
-WHERE j.status::text IN ('pending', 'processing')
-  AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
-  AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
-  AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
-ORDER BY j."createdAt", j.id
+WITH waiting AS (
+  SELECT j.id, j."createdAt" AS created_at, coalesce({user}, j.id::text) AS user_id
+  FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+  WHERE j.status IN ('pending', 'processing')
+    AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
+    AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
+    AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+), ranked AS (
+  SELECT w.*, row_number() OVER (PARTITION BY w.user_id ORDER BY w.created_at, w.id) AS nth
+  FROM waiting w
+)
+SELECT r.id::text AS id
+FROM ranked r
+ORDER BY r.nth,
+         CASE WHEN r.nth = 1 THEN (SELECT max(o.updated_at) FROM tts.job o
+                                   WHERE o.user_id = r.user_id) END NULLS FIRST,
+         r.created_at, r.id
 LIMIT cast(:limit AS integer)
+"""
+
+# Does a job wait whose user nobody has served for a turn?
+OTHERS_WAIT = """
+SELECT EXISTS (
+  SELECT 1
+  FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+  WHERE j.status IN ('pending', 'processing') AND {user} <> :user
+    AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
+    AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
+    AND NOT EXISTS (
+      SELECT 1 FROM tts.job o
+      WHERE o.user_id = {user}
+        AND o.updated_at > now() - make_interval(secs => cast(:turn_s AS double precision)))
+) AS found
 """
 
 ATTEMPTS_USED_UP = (
@@ -493,10 +520,21 @@ class Jobs:
         self._database.transaction(work)
 
     def waiting(self, limit: int) -> list[str]:
-        """Ids of jobs that may be claimed now, oldest first."""
+        """Ids of jobs that may be claimed now, the users by turns."""
 
         def work(tx: Transaction) -> list[str]:
             return [row["id"] for row in tx.rows(self._sql(WAITING), limit=limit)]
+
+        return self._database.transaction(work)
+
+    def others_wait(self, job: Job, turn_s: float) -> bool:
+        """Whether another user waits whom nobody has served for `turn_s`."""
+        if job.group == job.id:
+            return False
+
+        def work(tx: Transaction) -> bool:
+            rows = tx.rows(self._sql(OTHERS_WAIT), user=job.group, turn_s=turn_s)
+            return bool(rows[0]["found"])
 
         return self._database.transaction(work)
 

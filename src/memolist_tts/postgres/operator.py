@@ -17,7 +17,7 @@ DUE = """
 WITH due AS (
   SELECT j.id::text AS job_id, {user} AS user_id
   FROM {jobs} j LEFT JOIN tts.job o ON o.job_id = j.id::text
-  WHERE j.status::text IN ('pending', 'processing')
+  WHERE j.status IN ('pending', 'processing')
     AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
     AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
     AND (o.woken_at IS NULL
@@ -40,24 +40,24 @@ SELECT marked.*, due.user_id FROM marked JOIN due USING (job_id)
 # Its message could not be sent: the next sweep tries again.
 UNMARK = "UPDATE tts.job SET woken_at = NULL WHERE job_id = :id"
 
-# How things stand, in one row.
+# How things stand, in one row. now(), where an index has to serve: clock_timestamp() can't.
 GAUGES = """
 SELECT
   (SELECT count(*) FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
-   WHERE j.status::text = 'pending'
+   WHERE j.status = 'pending'
      AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())) AS pending,
   (SELECT coalesce(extract(epoch FROM {now} - min(j."createdAt")), 0)::double precision
    FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
-   WHERE j.status::text = 'pending'
+   WHERE j.status = 'pending'
      AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())) AS oldest_pending_s,
   (SELECT count(*) FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
-   WHERE j.status::text = 'processing'
+   WHERE j.status = 'processing'
      AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())) AS stalled,
   (SELECT count(*) FROM tts.pause p WHERE p.until > clock_timestamp()) AS pauses,
-  (SELECT count(*) FROM tts.job t WHERE t.finished_at > clock_timestamp() - interval '1 hour')
+  (SELECT count(*) FROM tts.job t WHERE t.finished_at > now() - interval '1 hour')
     AS ended_1h,
   (SELECT count(*) FROM tts.job t
-   WHERE t.finished_at > clock_timestamp() - interval '1 hour' AND t.error_code IS NOT NULL)
+   WHERE t.finished_at > now() - interval '1 hour' AND t.error_code IS NOT NULL)
     AS failed_1h
 """
 
@@ -66,14 +66,14 @@ CLOCK = "SELECT clock_timestamp() AS now"
 # The figures of the old worker's README: jobs by state, the oldest that waits, how long jobs
 # take, how many fail.
 FIGURES = """
-SELECT count(*) FILTER (WHERE j.status::text = 'pending') AS pending,
-       count(*) FILTER (WHERE j.status::text = 'processing') AS processing,
-       count(*) FILTER (WHERE j.status::text = 'completed') AS completed,
-       count(*) FILTER (WHERE j.status::text = 'failed') AS failed,
-       extract(epoch FROM {now} - min(j."createdAt") FILTER (WHERE j.status::text = 'pending'))
+SELECT count(*) FILTER (WHERE j.status = 'pending') AS pending,
+       count(*) FILTER (WHERE j.status = 'processing') AS processing,
+       count(*) FILTER (WHERE j.status = 'completed') AS completed,
+       count(*) FILTER (WHERE j.status = 'failed') AS failed,
+       extract(epoch FROM {now} - min(j."createdAt") FILTER (WHERE j.status = 'pending'))
          ::double precision AS oldest_pending_s,
        avg(extract(epoch FROM j."completedAt" - j."createdAt"))
-         FILTER (WHERE j.status::text = 'completed')::double precision AS average_s
+         FILTER (WHERE j.status = 'completed')::double precision AS average_s
 FROM {jobs} j
 """
 
@@ -96,16 +96,16 @@ RETRY = """
 WITH forgotten AS (
   DELETE FROM tts.utterance u USING {jobs} j
   WHERE u.job_id = j.id::text AND j.id = cast(:id AS {job_id}) AND u.state = 'failed'
-    AND j.status::text IN ('failed', 'pending')
+    AND j.status IN ('failed', 'pending')
 ), afresh AS (
   UPDATE tts.job t
   SET attempts = 0, not_before = NULL, woken_at = NULL, failed = 0,
       stop_code = NULL, stop = NULL, error_code = NULL, error = NULL, finished_at = NULL
   FROM {jobs} j
-  WHERE t.job_id = :id AND j.id = cast(:id AS {job_id}) AND j.status::text IN ('failed', 'pending')
+  WHERE t.job_id = :id AND j.id = cast(:id AS {job_id}) AND j.status IN ('failed', 'pending')
 )
 UPDATE {jobs} j SET status = 'pending'{retried}
-WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('failed', 'pending')
+WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('failed', 'pending')
 RETURNING j.id::text AS id, {user} AS user_id
 """
 
@@ -143,13 +143,13 @@ CANCEL = """
 WITH void AS (
   INSERT INTO tts.job AS t (job_id, error_code, error, finished_at, acted_by)
   SELECT j.id::text, 'cancelled', :error, clock_timestamp(), cast(:act AS uuid) FROM {jobs} j
-  WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
+  WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
   ON CONFLICT (job_id) DO UPDATE
   SET error_code = excluded.error_code, error = excluded.error,
       finished_at = excluded.finished_at, acted_by = excluded.acted_by
 )
 UPDATE {jobs} j SET status = 'failed'{cancelled}
-WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
+WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
 RETURNING j.id::text AS id
 """
 

@@ -27,13 +27,33 @@ WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text
   AND c.relkind IN ('r', 'p', 'v')
 """
 
+# The first column of every whole, valid index of a table.
+INDEXED = """
+SELECT c.relname AS table_name, a.attname AS column_name
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+JOIN pg_catalog.pg_am m ON m.oid = x.relam AND m.amname = 'btree'
+WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text[]))
+  AND i.indisvalid AND i.indpred IS NULL
+"""
+
 # One migration at a time, for as long as its transaction lasts.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('memolist-tts migrate'))"
 
+NEEDED_INDEXES = (("TtsJob", "id"), ("TtsJob", "status"), ("Card", "id"), ("Card", "listId"))
+"""Of the API's tables: without them each claim, look and flush reads the whole table."""
 STATUSES = ("pending", "processing", "completed", "failed")
 URL_CHARACTERS = 100
 """A clip's name has 73; a CDN's host and scheme come before it."""
-LATER_COLUMNS = {("clip", "held_until"), ("job", "acted_by")}
+LATER_COLUMNS = {
+    ("clip", "held_until"),
+    ("pace", "taken"),
+    ("job", "user_id"),
+    ("job", "acted_by"),
+}
 """What migrations after the first added to its tables."""
 OUR_TABLES = ("job", "clip", "utterance", "pace", "pause", "progress", "failure")
 
@@ -135,6 +155,26 @@ def inspect(database: Database, languages: Sequence[Language]) -> Api:
         cards=Table(prefix + '"Card"', types["Card"], sizes["Card"]),
         languages=tuple(languages),
     )
+
+
+def missing_indexes(database: Database, api: Api) -> list[str]:
+    """The statements that make the indexes we need on the API's tables and that aren't there.
+
+    For the API's side to run, or its Prisma schema to name (`@@index([listId])`): we
+    alter no table of the API's. Raises `DatabaseError`.
+    """
+    names = {"TtsJob": api.jobs.name, "Card": api.cards.name}
+
+    def work(tx: Transaction) -> list[Row]:
+        return tx.rows(INDEXED, schema=database.address.schema, tables=list(names))
+
+    there = {(row["table_name"], row["column_name"]) for row in database.transaction(work)}
+    return [
+        f"CREATE INDEX CONCURRENTLY {quoted(f'{table}_{column}_idx')} "
+        f"ON {names[table]} ({quoted(column)})"
+        for table, column in NEEDED_INDEXES
+        if (table, column) not in there
+    ]
 
 
 def _by_column(rows: Sequence[Row], table: str, what: str) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""`make bench`: one table, each figure a ratio within one run; written to bench/RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from bench import account, job, limit, memory, scale
+from memolist_tts.core import pacing
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+MINUTES, PER_MINUTE = 5, 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A line of the table."""
+
+    what: str
+    found: float
+    bound: float
+    least: bool = False
+    """Whether the bound is the least that will do."""
+    told: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.found >= self.bound if self.least else self.found <= self.bound
+
+    def row(self) -> str:
+        sign = "≥" if self.least else "≤"
+        verdict = "" if self.holds else "**no**"
+        return (
+            f"| {self.what} | {self.found:.3f} | {sign} {self.bound:g} | {verdict} | {self.told} |"
+        )
+
+
+def jobs() -> Iterator[Figure]:
+    """Time, processor, and a job that finds all it needs."""
+    found = job.measure()
+    utterances = 2 * job.CARDS
+    yield Figure(
+        what="job of 400: wall time against a bare pool (openai, boto3)",
+        found=found.job_s / found.bare_s, bound=1.10,
+        told=f"{found.job_s:.1f} s, {found.bare_s:.1f} s; {found.throttled} refused",
+    )  # fmt: skip
+    yield Figure(
+        what="job of 400: processor time against the same",
+        found=found.job_cpu_s / found.bare_cpu_s, bound=1.25,
+        told=f"{1000 * found.job_cpu_s / utterances:.1f} ms, "
+        f"{1000 * found.bare_cpu_s / utterances:.1f} ms an utterance",
+    )  # fmt: skip
+    yield Figure(what="all-reused job of 400: seconds", found=found.again_s, bound=1.0)
+    yield Figure(what="all-reused job: calls of the provider", found=found.again_calls, bound=0)
+    yield Figure(what="all-reused job: calls of the storage", found=found.again_storage, bound=0)
+
+
+def simulated() -> Iterator[Figure]:
+    """Three workers for five minutes of a simulated clock: the worst minute."""
+    bucket = account.TokenBucket(per_minute=PER_MINUTE, size=PER_MINUTE)
+    counting = account.TokenBucket(per_minute=PER_MINUTE, size=PER_MINUTE, refusals_count=True)
+    second = account.TokenBucket(per_minute=PER_MINUTE, size=PER_MINUTE / 60)
+    window = account.FixedWindow(per_minute=PER_MINUTE, begins=25)
+    tallies: list[tuple[str, account.Tally, float]] = [
+        ("bucket of a minute", account.share(bucket, minutes=MINUTES)[0], 1),
+        ("bucket of a second", account.share(second, minutes=MINUTES)[0], 1),
+        ("refused ones count", account.share(counting, minutes=MINUTES)[0], 1),
+        (
+            "fixed window, no headers, ceiling",
+            account.share(window, minutes=MINUTES, ceiling=PER_MINUTE)[0],
+            1,
+        ),
+        (
+            "half taken by another user",
+            account.share(
+                account.TokenBucket(per_minute=PER_MINUTE, size=PER_MINUTE),
+                minutes=MINUTES, foreign_per_s=PER_MINUTE / 120,
+            )[0],
+            0.5,
+        ),
+        (
+            "the row away for two minutes",
+            account.share(
+                account.TokenBucket(per_minute=PER_MINUTE, size=PER_MINUTE),
+                minutes=3, down=(60.0, 180.0),
+            )[0],
+            1,
+        ),
+    ]  # fmt: skip
+    for name, tally, part in tallies:
+        minutes = [tally.minute(n) for n in range(int(max(tally.accepted) // 60) + 1)]
+        yield Figure(
+            what=f"shared limit, simulated: {name}: accepted",
+            found=min(a for a, _ in minutes) / (PER_MINUTE * part), bound=0.97, least=True,
+        )  # fmt: skip
+        yield Figure(
+            what=f"shared limit, simulated: {name}: refused",
+            found=max(r / (a + r) for a, r in minutes), bound=0.005,
+        )  # fmt: skip
+
+
+def real_limit() -> Iterator[Figure]:
+    """Three processes."""
+    for name, found in limit.measure().items():
+        told = f"{limit.PER_MINUTE} a minute, {limit.SECONDS} s from the first request on"
+        what = f"shared limit, 3 processes: {name}"
+        yield Figure(
+            what=f"{what}: accepted", found=found.accepted, bound=0.97, least=True, told=told
+        )
+        yield Figure(what=f"{what}: refused", found=found.refused, bound=0.005)
+
+
+def memories() -> Iterator[Figure]:
+    few, many = memory.measure()
+    yield Figure(
+        what="memory: a run over 2,000 utterances against one over 20",
+        found=many / few, bound=1.1, told=f"{many:.0f} MB, {few:.0f} MB at most",
+    )  # fmt: skip
+
+
+def scales() -> Iterator[Figure]:
+    for name, (small, large) in scale.measure().items():
+        yield Figure(
+            what=f"1 M jobs and 10 M cards against 1,000 jobs: {name}",
+            found=large / small, bound=2.0, told=f"{large:.1f} ms, {small:.1f} ms",
+        )  # fmt: skip
+
+
+PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "job": jobs,
+    "simulated": simulated,
+    "limit": real_limit,
+    "memory": memories,
+    "scale": scales,
+}
+
+
+def machine() -> str:
+    """The kind of machine, for whoever compares."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+    return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def main(parts: list[str], *, keeps: bool) -> int:
+    """Measure, print, write; 1 where a bound doesn't hold."""
+    console = Console(highlight=False)
+    figures: list[Figure] = []
+    for name in parts or PARTS:
+        for figure in PARTS[name]():
+            console.print(f"{figure.what}: {figure.found:.3f} {figure.told}")
+            figures.append(figure)
+    today = datetime.now(UTC).date().isoformat()
+    text = "\n".join(
+        [
+            "# What was measured",
+            "",
+            f"By `make bench` on {today}: {machine()}.",
+            f"Opening rate of an unknown account: {pacing.OPENING_PER_MINUTE:.0f} a minute.",
+            "",
+            "| | found | bound | holds | |",
+            "|---|--:|--:|---|---|",
+            *(figure.row() for figure in figures),
+            "",
+        ]
+    )
+    console.print(Markdown(text))
+    if keeps:
+        RESULTS.write_text(text, encoding="utf-8")
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help="only these; kept nowhere")
+    given = parser.parse_args()
+    sys.exit(main(given.part, keeps=not given.part))
