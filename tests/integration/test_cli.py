@@ -148,7 +148,7 @@ def test_all_that_the_database_lacks_is_listed_at_once(new_database: Callable[..
 
 
 def test_a_pause_is_shown_with_its_reason_until_it_is_resumed(database: str) -> None:
-    run("pause", "lunch", DATABASE_URL=database)
+    run("pause", "--why", "lunch", DATABASE_URL=database)
 
     shown = run("status", DATABASE_URL=database)
     resumed = run("resume", DATABASE_URL=database)

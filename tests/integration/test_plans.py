@@ -9,7 +9,7 @@ import pytest
 
 from local.schema import Shape
 from memolist_tts.core.model import Language
-from memolist_tts.postgres import clips, jobs
+from memolist_tts.postgres import clips, jobs, records
 from memolist_tts.postgres.connection import Database, Transaction
 from memolist_tts.postgres.schema import inspect
 
@@ -41,6 +41,7 @@ PARAMETERS: dict[str, object] = {
     "given_back": True, "delay_s": 0.0, "stop_code": None, "stop": None, "error_code": None,
     "error": None, "keys": [f"v1-{JOB}"], "force": True, "takes": [0], "sizes": [1],
     "durations": [1], "costs": ["0"], "request_ids": ["x"],
+    "code": "refused", "since_s": 60.0, "limit": 50, "voice": "nova", "card": "x",
 }  # fmt: skip
 
 
@@ -85,6 +86,22 @@ def test_a_statement_over_one_job_reads_no_whole_table(
 @pytest.mark.parametrize("statement", ["STORED", "LOCK", "TAKE_OVER"])
 def test_clips_are_found_by_their_keys(filled: tuple[Database, jobs.Jobs], statement: str) -> None:
     assert "Seq Scan" not in plan(filled, getattr(clips, statement))
+
+
+@pytest.mark.parametrize(
+    "statement", ["UTTERANCES", "FAILURES", "FAILURE_CODES", "CLIPS_OF_A_VOICE", "CLIPS_OF_A_CARD"]
+)
+def test_what_an_operator_looks_at_is_found_by_index(
+    filled: tuple[Database, jobs.Jobs], statement: str
+) -> None:
+    asked = {"CLIPS_OF_A_VOICE": {"voice": "nova"}, "CLIPS_OF_A_CARD": {"card": "x"}}
+    if statement in asked:
+        where = records.conditions(asked[statement])
+        sql = records.CLIPS.format(where=where)
+    else:
+        sql = getattr(records, statement)
+
+    assert "Seq Scan" not in plan(filled, sql)
 
 
 def test_a_plan_that_reads_a_whole_table_would_be_seen(

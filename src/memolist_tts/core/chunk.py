@@ -114,6 +114,8 @@ class _Run:
     """Clips whose call was abandoned."""
     started: set[ClipId] = field(default_factory=set)
     """Clips that may have been stored, written down or not."""
+    paused: Stop | None = None
+    """An operator has paused the job: no call starts any more."""
 
 
 def run_chunk(
@@ -191,6 +193,8 @@ def _speak_round(
     """Reuse what is stored, speak what is ours, wait for what others speak."""
     reserved = ports.clips.reserve(run.job, list(left.lines.values()), force=run.options.force)
     _write(run, _reused(left, reserved, ports.storage), [], ports, rules)
+    if run.paused is not None and len(reserved.stored) < len(left.lines):
+        return run.paused
     if reserved.mine:
         if (stop := _storage_fault(ports.storage)) is not None:
             return stop
@@ -261,6 +265,8 @@ def _speak_mine(
             ]
             clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
             _write(run, results, clips, ports, rules)
+            if run.paused is not None:
+                session.end(run.paused)
     finally:
         run.begun += session.begun
         run.started |= session.started
@@ -331,9 +337,12 @@ def _write(
 ) -> None:
     """Flush, count what landed, and give up on cards that keep changing."""
     results = [_given_up(r) if run.changes[_place(r)] >= MOST_CHANGES else r for r in results]
-    landed = ports.jobs.flush(
+    flushed = ports.jobs.flush(
         run.job, results, clips, total=run.total, renew_s=rules.lease_s or 0.0
     )
+    if flushed.paused is not None:
+        run.paused = Stop(code="paused", message=flushed.paused)
+    landed = flushed.landed
     missed = {_place(r) for r in results} - {_place(r) for r in landed}
     run.changes.update(missed)
     for result in landed:
@@ -398,11 +407,12 @@ def _stopped(options: Options, stop: Stop) -> Failed | HandedBack:
 def _wake_rest(job: Job, outcome: Outcome, ports: Ports) -> bool:
     if ports.wake is None or not isinstance(outcome, HandedBack):
         return True
-    if outcome.stop.delay_s > LONGEST_QUEUE_DELAY_S or outcome.stop.rings:
+    stop = outcome.stop
+    if stop.delay_s > LONGEST_QUEUE_DELAY_S or stop.rings or stop.code == "paused":
         # The queue can't wait that long, or a person must act first; the sweep will wake it.
         return True
     try:
-        ports.wake.send(job.id, group=job.group, delay_s=outcome.stop.delay_s)
+        ports.wake.send(job.id, group=job.group, delay_s=stop.delay_s)
     except WakeError:
         return False
     ports.jobs.woken(job)

@@ -194,6 +194,16 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flushed:
+    """What became of a flush."""
+
+    landed: Sequence[Result]
+    """What was written: a changed card's result is not."""
+    paused: str | None = None
+    """Why an operator wants the run to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Utterances of a job by how they ended; `total` includes those still to come."""
 

@@ -12,6 +12,7 @@ from memolist_tts.core.model import (
     Counts,
     Ended,
     Failed,
+    Flushed,
     HandedBack,
     Job,
     Line,
@@ -99,8 +100,8 @@ class Jobs(Protocol):
         *,
         total: int,
         renew_s: float,
-    ) -> list[Result]:
-        """Write what ended; the results that landed (a changed card's doesn't).
+    ) -> Flushed:
+        """Write what ended; what landed, and whether an operator has paused the job.
 
         Raises `LeaseLost`: stop at once.
         """

@@ -176,6 +176,12 @@ class Session:
         """Clips whose call was abandoned: it may still end up in the store."""
         return list(self._under_way)
 
+    def end(self, stop: Stop) -> None:
+        """Start nothing more; what is under way has a moment to end."""
+        if self.stop is None:
+            self._stop(stop)
+            self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
+
     def __iter__(self) -> Iterator[list[Spoken]]:
         clock, flush_s = self._terms.clock, self._terms.flush_s
         flush_at = clock() + flush_s
@@ -215,9 +221,8 @@ class Session:
     def _watch(self) -> None:
         """Notice a request to end, and wake lines that have rested."""
         now = self._terms.clock()
-        if self._terms.halt.is_set() and self.stop is None:
-            self._stop(Stop(code="terminated", message="The worker was asked to end."))
-            self._finish_by = min(self._finish_by, now + TERMINATION_GRACE_S)
+        if self._terms.halt.is_set():
+            self.end(Stop(code="terminated", message="The worker was asked to end."))
         if now >= self._terms.deadline:
             self._stop(OUT_OF_TIME)
         for ticket in [t for t in self._calls if now - t.started > LONGEST_CALL_S]:

@@ -18,6 +18,7 @@ from memolist_tts.core.model import (
     Counts,
     Ended,
     Failed,
+    Flushed,
     HandedBack,
     Job,
     Language,
@@ -26,7 +27,7 @@ from memolist_tts.core.model import (
     State,
 )
 from memolist_tts.postgres.connection import Database, Row, Transaction
-from memolist_tts.postgres.schema import Api, quoted
+from memolist_tts.postgres.schema import Api, paused, quoted, user
 
 # pending | a dead run's processing -> processing, under a new lease on the database's clock.
 # Repeating it with the same token (a commit whose answer was lost) claims once.
@@ -38,7 +39,7 @@ WITH lease AS (
          1, clock_timestamp(), clock_timestamp()
   FROM {jobs} j
   WHERE j.id = cast(:id AS {job_id}) AND j.status::text IN ('pending', 'processing')
-    AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+    AND NOT {is_paused}
   ON CONFLICT (job_id) DO UPDATE
   SET lease_token = excluded.lease_token, lease_until = excluded.lease_until,
       attempts = CASE WHEN t.lease_token = excluded.lease_token THEN t.attempts
@@ -73,8 +74,8 @@ UPDATE tts.job SET woken_at = clock_timestamp() WHERE job_id = :id AND lease_tok
 
 # A message that came during a pause is gone: the sweep sends another after it.
 UNWOKEN = """
-UPDATE tts.job SET woken_at = NULL
-WHERE job_id = :id AND EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+UPDATE tts.job t SET woken_at = NULL FROM {jobs} j
+WHERE t.job_id = :id AND j.id = cast(:id AS {job_id}) AND {is_paused}
 """
 
 # Is there such a job at all?
@@ -112,6 +113,7 @@ SELECT card_id, language, state, shown_text, url FROM tts.utterance WHERE job_id
 """
 
 # My lease, alive, the job still processing -> held (and renewed) until the transaction ends.
+# `paused`: why an operator wants it to stop. What the worker itself paused for meets each run.
 HOLD = """
 UPDATE tts.job t
 SET lease_until = greatest(t.lease_until, clock_timestamp()
@@ -121,7 +123,11 @@ FROM {jobs} j
 WHERE t.job_id = :id AND t.lease_token = cast(:lease AS uuid)
   AND t.lease_until > clock_timestamp()
   AND j.id = cast(:id AS {job_id}) AND j.status::text = 'processing'
-RETURNING t.job_id
+RETURNING t.job_id, (
+  SELECT p.message FROM tts.pause p
+  WHERE p.until > clock_timestamp() AND p.code LIKE 'operator%'
+    AND (p.user_id IS NULL OR p.user_id = {user})
+  ORDER BY p.paused_at LIMIT 1) AS paused
 """
 
 # Reserved by me -> stored. Another run's word for the same clip stays as it is.
@@ -252,7 +258,7 @@ FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
 WHERE j.status::text IN ('pending', 'processing')
   AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
   AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
-  AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+  AND NOT {is_paused}
 ORDER BY j."createdAt", j.id
 LIMIT cast(:limit AS integer)
 """
@@ -311,7 +317,7 @@ class Jobs:
 
     def _check_exists(self, job_id: str) -> None:
         def work(tx: Transaction) -> list[Row]:
-            tx.rows(UNWOKEN, id=job_id)
+            tx.rows(self._sql(UNWOKEN), id=job_id)
             return tx.rows(self._sql(EXISTS), id=job_id)
 
         if not self._database.transaction(work):
@@ -363,27 +369,31 @@ class Jobs:
         *,
         total: int,
         renew_s: float,
-    ) -> list[Result]:
-        """Write what ended, in one transaction; the results that landed.
+    ) -> Flushed:
+        """Write what ended, in one transaction; the results that landed, and whether to go on.
 
         A result whose card changed meanwhile doesn't land: its utterance goes round
         again. Raises `LeaseLost`.
         """
 
-        def work(tx: Transaction) -> list[Result]:
-            self._hold(tx, job, renew_s)
+        def work(tx: Transaction) -> Flushed:
+            paused = self._hold(tx, job, renew_s)
             _store(tx, clips)
             landed = self._publish(tx, results)
             if results or clips:
                 _record(tx, job, landed)
                 self._count(tx, job, total, progress=bool(landed or clips))
-            return landed
+            return Flushed(landed=landed, paused=paused)
 
         return self._database.transaction(work)
 
-    def _hold(self, tx: Transaction, job: Job, renew_s: float) -> None:
-        if not tx.rows(self._sql(HOLD), id=job.id, lease=job.lease, renew_s=renew_s):
+    def _hold(self, tx: Transaction, job: Job, renew_s: float) -> str | None:
+        """Make sure that this run may write; why an operator has paused it, if one has."""
+        held = tx.rows(self._sql(HOLD), id=job.id, lease=job.lease, renew_s=renew_s)
+        if not held:
             raise LeaseLost(f"job {job.id}: cancelled, deleted or taken over by another run")
+        paused: str | None = held[0]["paused"]
+        return paused
 
     def _publish(self, tx: Transaction, results: Sequence[Result]) -> list[Result]:
         landed = [result for result in results if result.url is None]
@@ -579,7 +589,8 @@ def _names(api: Api) -> dict[str, str]:
         "cards": cards.name,
         "job_id": jobs.cast("id"),
         "card_id": cards.cast("id"),
-        "user": 'j."userId"::text' if jobs.has("userId") else "NULL::text",
+        "user": user(jobs),
+        "is_paused": paused(jobs),
         "options": 'j."options"::text' if jobs.has("options") else "NULL::text",
         "same_list": 'c."listId" = j."listId"'
         if same_type

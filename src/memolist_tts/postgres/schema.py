@@ -33,7 +33,7 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtext('memolist-tts migrate'))"
 STATUSES = ("pending", "processing", "completed", "failed")
 URL_CHARACTERS = 100
 """A clip's name has 73; a CDN's host and scheme come before it."""
-LATER_COLUMNS = {("clip", "held_until")}
+LATER_COLUMNS = {("clip", "held_until"), ("pause", "user_id")}
 """What migrations after the first added to its tables."""
 OUR_TABLES = ("job", "clip", "utterance", "pace", "pause", "progress", "failure")
 
@@ -99,6 +99,18 @@ class Api:
     jobs: Table
     cards: Table
     languages: tuple[Language, ...]
+
+
+def paused(table: Table) -> str:
+    """Whether a pause keeps the job `j` of `table` from being claimed."""
+    return f"""EXISTS (
+      SELECT 1 FROM tts.pause p
+      WHERE p.until > clock_timestamp() AND (p.user_id IS NULL OR p.user_id = {user(table)}))"""
+
+
+def user(table: Table) -> str:
+    """Whose the job `j` of `table` is, where the API tells."""
+    return 'j."userId"::text' if table.has("userId") else "NULL::text"
 
 
 def inspect(database: Database, languages: Sequence[Language]) -> Api:
