@@ -100,7 +100,11 @@ def _run(
     with ExitStack() as running:
         with console.status(_starting(provider)):
             stack = running.enter_context(
-                embedded(public_base_url=audio.as_uri(), provider=provider)
+                embedded(
+                    public_base_url=audio.as_uri(),
+                    provider=provider,
+                    tts_provider=os.environ.get("TTS_PROVIDER") or "auto",
+                )
             )
             api = running.enter_context(Api(stack.database_url))
         _tell_left_out(console, stack, options.verbose)

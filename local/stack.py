@@ -66,12 +66,16 @@ FUNCTIONS = ("SynthesizeFunction", "SweepFunction")
 
 @contextmanager
 def embedded(
-    *, public_base_url: str, provider: Provider | None = None, template: Path = TEMPLATE
+    *,
+    public_base_url: str,
+    provider: Provider | None = None,
+    tts_provider: str = "auto",
+    template: Path = TEMPLATE,
 ) -> Iterator[Embedded]:
     """Start it all on free ports of 127.0.0.1, with the tables there and the template deployed.
 
     `public_base_url` stands for the CDN's. Without a `provider` the local speech server
-    speaks. Nothing outlives the block, or this process.
+    speaks, by the way `tts_provider` (TTS_PROVIDER). Nothing outlives the block, or this process.
     """
     postgres, aws = Postgres(), Aws()
     speech = SpeechServer(api_key=API_KEY) if provider is None else None
@@ -89,6 +93,7 @@ def embedded(
                 "DatabaseUrlSecretArn": aws.secret("database-url", url),
                 "OpenAiApiKeySecretArn": aws.secret("openai-api-key", provider.api_key),
                 "OpenAiBaseUrl": provider.base_url,
+                "TtsProvider": tts_provider,
             },
             # The functions inherit this process's variables, and a value goes before a secret.
             environment={

@@ -20,6 +20,8 @@ from local.schema import Shape, create_tables
 from local.speech import SpeechServer
 
 REGION = "eu-west-3"
+# `make test TTS_PROVIDER=chat`: jobs are spoken by that route.
+ROUTE = os.environ.get("TTS_PROVIDER") or "endpoint"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -28,6 +28,8 @@ class StateBody(BaseModel):
 
     today: date | None = None
     latency_s: float | None = Field(default=None, ge=0)
+    session_s: float | None = Field(default=None, gt=0)
+    responses_per_session: int | None = Field(default=None, ge=1)
 
 
 async def add_faults(request: web.Request) -> web.Response:
@@ -72,6 +74,10 @@ async def set_state(request: web.Request) -> web.Response:
         desk.today = body.today
     if body.latency_s is not None:
         desk.latency_s = body.latency_s
+    if body.session_s is not None:
+        desk.session_s = body.session_s
+    if "responses_per_session" in body.model_fields_set:
+        desk.responses_per_session = body.responses_per_session
     return await state(request)
 
 
@@ -83,6 +89,8 @@ async def state(request: web.Request) -> web.Response:
             "most_in_flight": desk.crowd.most,
             "today": desk.today.isoformat() if desk.today else None,
             "latency_s": desk.latency_s,
+            "session_s": desk.session_s,
+            "responses_per_session": desk.responses_per_session,
         }
     )
 

@@ -40,6 +40,10 @@ class Settings:
     """Whether a refused attempt uses up the limit, as OpenAI says of its own."""
     today: date | None = None
     """What the server takes for the day; None: before any model's shutdown."""
+    session_s: float = 3600.0
+    """How long a realtime session lives."""
+    responses_per_session: int | None = None
+    """How many a realtime session gives at once; None: any number."""
     default_language: str = "en"
     charges_path: Path | None = None
     """A JSON-lines file that gets every charge, and survives the server."""
@@ -92,6 +96,8 @@ class Desk:
         self.settings = settings
         self.today = settings.today
         self.latency_s = settings.latency_s
+        self.session_s = settings.session_s
+        self.responses_per_session = settings.responses_per_session
         self.faults = FaultBook()
         self.ledger = Ledger(settings.charges_path)
         self.crowd = Crowd()

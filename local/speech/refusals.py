@@ -117,6 +117,16 @@ def throttled(model: str, kind: str, limit: int, wait_s: float) -> Refusal:
     )
 
 
+def active_response(active: str) -> Refusal:
+    """A session that takes no more at once (words: openai-agents-python, issue 1466)."""
+    return Refusal(
+        status=400,
+        message=f"Conversation already has an active response in progress: {active}. "
+        "Wait until the response is finished before creating a new one.",
+        code="conversation_already_has_active_response",
+    )
+
+
 def _money(code: str, status: int = 429, type: str | None = None, message: str = "") -> Refusal:
     text = message or f"This request was refused: {code.replace('_', ' ')}."
     return Refusal(status=status, message=text, type=type or code, code=code)

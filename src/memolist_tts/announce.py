@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger, Metrics
 from memolist_tts import telemetry as t
 from memolist_tts.core.errors import WakeError
 from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
+from memolist_tts.route import Ending
 
 
 def log_report(logger: Logger, report: Report) -> None:
@@ -62,6 +63,12 @@ def log_report(logger: Logger, report: Report) -> None:
             t.log(logger, t.LEASE_LOST, job_id=report.job_id)
     if report.wake_failed:
         t.log(logger, t.WAKE_FAILED, job_id=report.job_id, problem="the queue took no message")
+
+
+def log_ending(logger: Logger, ending: Ending) -> None:
+    """A warning while the model's end is near."""
+    if ending.is_near:
+        t.log(logger, t.SHUTDOWN_NEAR, model=ending.model, days=ending.days, fix=ending.fix)
 
 
 class Bus(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from memolist_tts.core.chunk import Ports, Rules, run_chunk
 from memolist_tts.core.errors import KeyRefused, MemolistError
 from memolist_tts.core.model import Options, Report, SpeechRequest, Voice
+from memolist_tts.core.options import BadOptions
 from memolist_tts.core.ports import Speaker, Storage, Wake
 from memolist_tts.postgres.clips import Clips
 from memolist_tts.postgres.connection import Database
@@ -21,35 +22,15 @@ from memolist_tts.postgres.operator import Operator
 from memolist_tts.postgres.pace import SharedPace
 from memolist_tts.postgres.records import Records
 from memolist_tts.postgres.schema import Api, inspect
+from memolist_tts.route import Ending, Way, choose, move, option_fault
 from memolist_tts.settings import Settings
 from memolist_tts.speech import requests
+from memolist_tts.speech.models import announced_end, offers, shutdown_date
 
 if TYPE_CHECKING:
     import openai
 
     from memolist_tts.wake.eventbridge import EventBus
-
-# OpenAI closes every model of its speech endpoint that day (deprecations page, 2026-11).
-ENDPOINT_CLOSES = date(2027, 1, 6)
-DEFAULT_MODELS = {
-    "endpoint": "gpt-4o-mini-tts-2025-12-15",
-    "chat": "gpt-audio-1.5",
-    "realtime": "gpt-realtime-2.1-mini",
-}
-
-
-def route(settings: Settings, today: date) -> str:
-    """Which API speaks: `endpoint`, `chat` or `realtime`. `auto` outlives the endpoint's end."""
-    if settings.TTS_PROVIDER != "auto":
-        return settings.TTS_PROVIDER
-    return "chat" if settings.is_openai and today >= ENDPOINT_CLOSES else "endpoint"
-
-
-def model(settings: Settings, today: date) -> str:
-    """The model asked for; TTS_MODEL means the route it was set for."""
-    chosen = route(settings, today)
-    moved = settings.TTS_PROVIDER == "auto" and chosen != "endpoint"
-    return DEFAULT_MODELS[chosen] if moved else settings.TTS_MODEL or DEFAULT_MODELS[chosen]
 
 
 def identity(settings: Settings) -> str:
@@ -65,6 +46,8 @@ class Worker:
     """One process's adapters, made when first needed and kept. One thread uses it."""
 
     settings: Settings
+    _way_of: tuple[date, Way] | None = field(default=None, init=False)
+    _ends: dict[tuple[date, str], date | None] = field(default_factory=dict, init=False)
 
     @cached_property
     def database(self) -> Database:
@@ -149,26 +132,37 @@ class Worker:
             max_in_flight=self.settings.MAX_IN_FLIGHT,
         )
 
+    def way(self) -> Way:
+        """How to speak today: it may change under a warm worker when a model is closed.
+
+        Asks a server that isn't OpenAI, once a day, what it offers; see `route.choose`.
+        """
+        day, way = self._way_of or (None, None)
+        if day != today() or way is None or not way.is_sure:
+            day, way = today(), choose(self.settings, today(), self._offers)
+            self._way_of = (day, way)
+        return way
+
+    def _offers(self, name: str) -> bool | None:
+        return offers(self.client, name)
+
     def request(self, text: str, voice: Voice) -> SpeechRequest:
         """What today's route sends for `text`; see `Ports.request`."""
-        chosen, whose = route(self.settings, today()), identity(self.settings)
+        chosen, whose = self.way().route, identity(self.settings)
         if chosen == "chat":
             return requests.chat(text, voice, identity=whose)
         if chosen == "realtime":
             return requests.realtime(text, voice, identity=whose)
-        return requests.endpoint(text, voice, identity=whose, instruct_any=self._instruct_any)
-
-    @cached_property
-    def _instruct_any(self) -> bool:
-        return any(name.startswith("INSTRUCTIONS_") for name, v in os.environ.items() if v)
+        instruct_any = bool(self.settings.own_instructions)
+        return requests.endpoint(text, voice, identity=whose, instruct_any=instruct_any)
 
     @cached_property
     def speakers(self) -> dict[str, Speaker]:
         return {}
 
     def speaker(self) -> Speaker:
-        """Today's route: it changes under a warm worker on the day the endpoint closes."""
-        chosen = route(self.settings, today())
+        """Today's route."""
+        chosen = self.way().route
         if chosen not in self.speakers:
             self.speakers[chosen] = self._speaker(chosen)
         return self.speakers[chosen]
@@ -186,24 +180,21 @@ class Worker:
 
         return EndpointSpeaker(self.client)
 
-    def days_to_shutdown(self) -> int | None:
-        """Days until the model that speaks now is closed; None where nobody has said so.
+    def ending(self) -> Ending | None:
+        """When the model that speaks now is closed; None where nobody has said so.
 
-        Asks the provider once a process, and only one that a client was made for.
+        Asks the provider once a day at most, and only one that a client was made for.
         """
+        day, name = today(), self.way().model
         if "client" not in self.__dict__:
+            closes = announced_end(name, is_openai=self.settings.is_openai)
+        else:
+            if (day, name) not in self._ends:
+                self._ends[day, name] = shutdown_date(self.client, name)
+            closes = self._ends[day, name]
+        if closes is None:
             return None
-        name = model(self.settings, today())
-        if name not in self._shutdowns:
-            from memolist_tts.speech.models import shutdown_date
-
-            self._shutdowns[name] = shutdown_date(self.client, name)
-        closes = self._shutdowns[name]
-        return None if closes is None else (closes - today()).days
-
-    @cached_property
-    def _shutdowns(self) -> dict[str, date | None]:
-        return {}
+        return Ending(name, (closes - day).days, move(self.settings, self.way()))
 
     def ports(self) -> Ports:
         return Ports(
@@ -222,17 +213,18 @@ class Worker:
         )
 
     def voice(self, language: str, options: Options) -> Voice:
-        """The deployment's voice of a language, a job's options applied."""
-        plain = self.settings.voice(language, options.model or model(self.settings, today()))
+        """The deployment's voice of a language, a job's options applied.
+
+        Raises `BadOptions` for options that surely can't be spoken.
+        """
+        way = self.way()
+        plain = self.settings.voice(language, options.model or way.model)
         asked = options.voice
         name = asked if isinstance(asked, str) else (asked or {}).get(language)
-        return Voice(
-            language=language,
-            model=plain.model,
-            name=name or plain.name,
-            instructions=plain.instructions,
-            speed=options.speed or plain.speed,
-        )
+        voice = replace(plain, name=name or plain.name, speed=options.speed or plain.speed)
+        if wrong := option_fault(voice, way.route, is_openai=self.settings.is_openai):
+            raise BadOptions(wrong)
+        return voice
 
     def run(
         self, job_id: str, *, seconds: float, halt: threading.Event, lease_s: float | None = None

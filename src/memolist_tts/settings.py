@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Flag, auto
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,8 +20,10 @@ from pydantic import (
     ValidationError,
 )
 
+from memolist_tts import route
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.model import Language, Voice
+from memolist_tts.speech.models import price
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_LANGUAGES = "en:textEn:audioEnUrl,fr:textFr:audioFrUrl"
@@ -111,7 +114,7 @@ class Settings(BaseModel):
     TTS_PROVIDER: Annotated[
         Literal["auto", "endpoint", "chat", "realtime"], BeforeValidator(str.lower)
     ] = "auto"
-    """auto: the speech endpoint until its model's shutdown date, its successor after."""
+    """auto: what outlives OpenAI's speech endpoint; see `route.choose`."""
     TTS_MODEL: str | None = None
     TTS_SPEED: float = Field(default=1.0, ge=0.25, le=4.0)
     LANGUAGES: Annotated[
@@ -119,8 +122,8 @@ class Settings(BaseModel):
     ] = Field(default=DEFAULT_LANGUAGES, validate_default=True)
     voices: dict[str, str] = {}
     """Language code to voice, from VOICE_EN, VOICE_FR, and so on for each language."""
-    instructions: dict[str, str] = {}
-    """Language code to instructions, from INSTRUCTIONS_EN, and so on."""
+    own_instructions: dict[str, str] = {}
+    """Language code to instructions, from INSTRUCTIONS_EN, and so on; the defaults aside."""
 
     POLL_INTERVAL_MS: int = Field(default=5000, ge=50)
     MAX_IN_FLIGHT: int = Field(default=32, ge=1, le=512)
@@ -138,11 +141,13 @@ class Settings(BaseModel):
         """Read and check the variables. Raises `SettingsError` listing every fault."""
         given: dict[str, object] = {k: v.strip() for k, v in environ.items() if v.strip()}
         given["voices"] = _per_language(given, "VOICE_")
-        given["instructions"] = INSTRUCTIONS | _per_language(given, "INSTRUCTIONS_")
+        given["own_instructions"] = _per_language(given, "INSTRUCTIONS_")
         faults: list[str] = []
         try:
             settings = cls.model_validate(given)
             faults += settings._contradictions()
+            if Needs.SPEECH in needs:
+                faults += route.faults(settings, datetime.now(UTC).date())
         except ValidationError as error:
             faults = [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
             settings = cls.model_construct(**_raw(given))
@@ -155,8 +160,6 @@ class Settings(BaseModel):
         faults = []
         if self.LEASE_SECONDS < 3 * self.FLUSH_SECONDS:
             faults.append("LEASE_SECONDS must be at least 3 x FLUSH_SECONDS, which renews it")
-        if self.TTS_PROVIDER == "realtime" and self.TTS_SPEED > 1.5:
-            faults.append("TTS_SPEED must be 0.25 to 1.5 for TTS_PROVIDER=realtime")
         return faults
 
     def _missing(self, needs: Needs) -> list[str]:
@@ -189,8 +192,9 @@ class Settings(BaseModel):
             language=language,
             model=model,
             name=self.voices.get(language, DEFAULT_VOICE),
-            instructions=self.instructions.get(language),
+            instructions=self.own_instructions.get(language) or INSTRUCTIONS.get(language),
             speed=self.TTS_SPEED,
+            price=price(model),
         )
 
 

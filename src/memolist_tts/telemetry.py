@@ -181,7 +181,7 @@ PROVIDER_STOPPED = _event(
     "provider_stopped", "error", "job_id code problem", "Money, key or configuration: act"
 )
 SHUTDOWN_NEAR = _event(
-    "shutdown_near", "warning", "model days", "The provider closes the model soon"
+    "shutdown_near", "warning", "model days fix", "The provider closes the model soon"
 )
 WAKE_FAILED = _event(
     "wake_failed", "warning", "job_id problem", "Not sent to the queue; the sweep will"

@@ -17,6 +17,7 @@ from local.postgres import connect
 from local.speech import SpeechServer
 from memolist_tts.assemble import Worker
 from memolist_tts.settings import Needs, Settings
+from tests.conftest import ROUTE
 
 BEGAN = datetime(2026, 11, 24, 8, 0, 0)
 
@@ -98,6 +99,7 @@ def speak(url: str, speech: SpeechServer, folder: Path, job_id: str) -> None:
     environ = {
         "DATABASE_URL": url,
         "OPENAI_BASE_URL": speech.base_url,
+        "TTS_PROVIDER": ROUTE,
         "LOCAL_STORAGE_PATH": str(folder),
     }
     worker = Worker(Settings.load(Needs.WORKER, environ=environ))

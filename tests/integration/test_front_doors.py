@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from command import ROOT
-from conftest import Queue
+from conftest import ROUTE, Queue
 
 from local.api import Api, audio_urls
 from local.bridge import metric_data
@@ -75,6 +75,7 @@ def doors(
     variables = {
         "DATABASE_URL": database,
         "OPENAI_BASE_URL": speech_server.base_url,
+        "TTS_PROVIDER": ROUTE,
         "STORAGE_TYPE": "local",
         "LOCAL_STORAGE_PATH": str(tmp_path),
         "QUEUE_URL": sqs.url,

@@ -16,6 +16,8 @@ from command import COMMAND, PATIENCE_S, environment
 from local.api import Api, Row, audio_urls
 from local.job import follow
 from local.speech import SpeechServer
+from memolist_tts.speech.models import table
+from tests.conftest import ROUTE
 
 IN_FLIGHT = 8
 NOUNS = [
@@ -32,6 +34,7 @@ CARDS = [
     for noun, nom in NOUNS
     for colour, couleur in COLOURS
 ]
+MODELS = table().default_models
 KEY, PASSWORD = "sk-test-of-the-poller", "a-password-of-the-poller"
 
 
@@ -51,6 +54,7 @@ class Deployment:
             DATABASE_URL=self.url.replace("postgres@", f"postgres:{PASSWORD}@"),
             OPENAI_BASE_URL=self.speech.base_url,
             OPENAI_API_KEY=KEY,
+            TTS_PROVIDER=ROUTE,
             STORAGE_TYPE="local",
             LOCAL_STORAGE_PATH=str(self.folder),
             LEASE_SECONDS="3",
@@ -113,7 +117,7 @@ def test_it_says_what_it_works_on_and_no_secret(deployment: Deployment) -> None:
     assert output.splitlines()[:4] == [
         f"Database connected: 127.0.0.1:{where.port}{where.path}",
         "OpenAI API key: set",
-        f"Speech: 127.0.0.1, model gpt-4o-mini-tts-2025-12-15; clips in {deployment.folder}",
+        f"Speech: 127.0.0.1, {ROUTE}, model {MODELS[ROUTE]}; clips in {deployment.folder}",
         "Polling every 100 ms",
     ]
     assert KEY not in output

@@ -26,6 +26,7 @@ from memolist_tts.core.errors import (
     UtteranceRefused,
 )
 from memolist_tts.core.model import Limits, SpeechRequest, Voice
+from memolist_tts.core.prices import Usage
 from memolist_tts.speech import requests
 from memolist_tts.speech.chat import ChatSpeaker
 from memolist_tts.speech.client import open_client
@@ -503,14 +504,16 @@ def test_chat_gives_the_audio_the_words_and_the_tokens(
     provider: Provider, client: openai.OpenAI
 ) -> None:
     audio = {"id": "a", "data": base64.b64encode(MP3).decode(), "transcript": "Le pain."}
-    usage = {"completion_tokens": 30, "completion_tokens_details": {"audio_tokens": 24}}
+    details = {"audio_tokens": 24}
+    usage = {"prompt_tokens": 90, "completion_tokens": 30, "completion_tokens_details": details}
     provider.raw = completion({"role": "assistant", "audio": audio}, usage=usage)
     speaker, request = chat_request(client)
 
     speech = speaker.speak(request, PATIENCE_S)
 
     assert speech.mp3 == MP3
-    assert (speech.transcript, speech.output_tokens) == ("Le pain.", 24)
+    assert speech.transcript == "Le pain."
+    assert speech.usage == Usage(audio_out=24, text_in=90, text_out=6)
     assert speech.request_id == "req_c"
     assert provider.heads[0].startswith("POST /v1/chat/completions ")
     assert provider.bodies == [{name: request[name] for name in request if name != "provider"}]
@@ -546,6 +549,19 @@ def test_chat_without_audio_is_an_error_by_its_cause(
 
 
 # The end of a model
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"completion_tokens": "many"}, "free"])
+def test_a_bill_that_cant_be_read_leaves_the_audio_as_good_as_it_is(
+    provider: Provider, client: openai.OpenAI, usage: object
+) -> None:
+    audio = {"id": "a", "data": base64.b64encode(MP3).decode(), "transcript": "Le pain."}
+    provider.raw = completion({"role": "assistant", "audio": audio}, usage=usage)
+    speaker, request = chat_request(client)
+
+    speech = speaker.speak(request, PATIENCE_S)
+
+    assert (speech.mp3, speech.usage) == (MP3, None)
 
 
 @pytest.mark.parametrize(

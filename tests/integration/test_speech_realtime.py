@@ -29,6 +29,7 @@ from memolist_tts.core.errors import (
     UtteranceRefused,
 )
 from memolist_tts.core.model import Limits, Speech, Voice
+from memolist_tts.core.prices import Usage
 from memolist_tts.speech import requests
 from memolist_tts.speech.client import open_client
 from memolist_tts.speech.realtime import RealtimeSpeaker
@@ -114,7 +115,7 @@ def spoken(connection: ServerConnection, event: Event) -> None:
     words = event["response"]["input"][0]["content"][0]["text"]
     told = {"response_id": response_id, "transcript": words}
     send(connection, type="response.output_audio_transcript.done", **told)
-    usage = {"output_tokens": 19, "output_token_details": {"audio_tokens": 10}}
+    usage = {"input_tokens": 80, "output_tokens": 19, "output_token_details": {"audio_tokens": 10}}
     finish(connection, response_id, usage=usage)
 
 
@@ -165,7 +166,8 @@ def test_a_text_comes_back_as_mp3_with_words_tokens_id_and_pace(speaker: Realtim
     assert (info.sample_rate, info.nchannels) == (24_000, 1)
     assert max(decoded.samples) > 6000
     assert 0.5 <= len(speech.mp3) // 384 * 0.024 < 0.6
-    assert (speech.transcript, speech.output_tokens, speech.request_id) == ("le pain", 10, "resp_1")
+    assert (speech.transcript, speech.request_id) == ("le pain", "resp_1")
+    assert speech.usage == Usage(audio_out=10, text_in=80, text_out=9)
     assert speech.limits == Limits(requests_per_minute=200, remaining_requests=199, reset_s=0.3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import math
 import signal
@@ -20,6 +21,8 @@ import miniaudio  # type: ignore[import-untyped,unused-ignore]
 import openai
 import pytest
 from openai.resources.realtime.realtime import RealtimeConnection
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from local.speech import SpeechServer
@@ -30,6 +33,9 @@ from local.speech.refusals import REFUSALS
 ROOT = Path(__file__).resolve().parents[2]
 MINI, TTS_1 = "gpt-4o-mini-tts", "tts-1"
 GPT_AUDIO, REALTIME = "gpt-audio-1.5", "gpt-realtime-2.1-mini"
+SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+BOUNDS = ("response.created", "response.done")
+LINE = "a sentence of some length"
 FRAME_BYTES = {MINI: 384, TTS_1: 480}
 IN_FRENCH = "Lis ceci en français, comme un locuteur natif."
 IN_ENGLISH = "Read this in English, like a native speaker."
@@ -746,195 +752,347 @@ def test_chat_without_something_to_read_is_refused(
 # Realtime
 
 
+class Realtime:
+    """A session whose every event is checked against the client's own types."""
+
+    def __init__(self, connection: RealtimeConnection) -> None:
+        self._connection = connection
+        assert self.next().type == "session.created"
+
+    def next(self) -> Any:
+        return SERVER_EVENT.validate_json(self._connection.recv_bytes())
+
+    def until(self, type: str) -> list[Any]:
+        """Events up to the first of that type, the last one."""
+        events: list[Any] = []
+        while not events or events[-1].type != type:
+            events.append(self.next())
+        return events
+
+    def update(self, **changes: Any) -> Any:
+        """The answer to new settings; `update` is their event's id."""
+        settings: Any = {"type": "realtime", **changes}
+        self._connection.session.update(session=settings, event_id="update")
+        return self.next()
+
+    def ask(self, text: str, **changes: Any) -> None:
+        """Ask for a reading; the event's id is `for ` and the text."""
+        content = [{"type": "input_text", "text": text}]
+        response: Any = {
+            "conversation": "none",
+            "instructions": "Read it aloud in English.",
+            "metadata": {"utterance": text},
+            "input": [{"type": "message", "role": "user", "content": content}],
+            **changes,
+        }
+        self._connection.response.create(response=response, event_id=f"for {text}")
+
+    def cancel(self, response_id: str | None = None) -> None:
+        event = {"type": "response.cancel", "event_id": "cancel", "response_id": response_id}
+        self._connection.send_raw(json.dumps(event))
+
+    def read(self, text: str = LINE, **changes: Any) -> list[Any]:
+        """All events of one reading."""
+        self.ask(text, **changes)
+        return self.until("response.done")
+
+    def read_to_the_close(self, text: str = LINE) -> tuple[list[Any], ConnectionClosed]:
+        """All events of a reading that the connection doesn't survive, and how it ended."""
+        self.ask(text)
+        events: list[Any] = []
+        while True:
+            try:
+                events.append(self.next())
+            except ConnectionClosed as closed:
+                return events, closed
+
+
 @pytest.fixture
-def session(client: openai.OpenAI) -> Iterator[RealtimeConnection]:
+def session(client: openai.OpenAI) -> Iterator[Realtime]:
     with client.realtime.connect(model=REALTIME) as connection:
-        assert connection.recv().type == "session.created"
-        yield connection
+        yield Realtime(connection)
 
 
-def request_reading(session: RealtimeConnection, text: str, **changes: Any) -> None:
-    response: Any = {
-        "conversation": "none",
-        "instructions": "Read it aloud in English.",
-        "metadata": {"utterance": text},
-        "input": [
-            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        ],
-        **changes,
-    }
-    session.response.create(response=response, event_id=f"for {text}")
-
-
-def until(session: RealtimeConnection, type: str) -> list[Any]:
-    """Events up to the first of that type, the last one."""
-    events: list[Any] = []
-    while not events or events[-1].type != type:
-        events.append(session.recv())
-    return events
-
-
-def audio_of(events: list[Any], response_id: str) -> array[int]:
+def audio_of(events: list[Any]) -> array[int]:
+    """The sound in the events of one response."""
     deltas = (
         base64.b64decode(event.delta)
         for event in events
-        if event.type == "response.output_audio.delta" and event.response_id == response_id
+        if event.type == "response.output_audio.delta"
     )
     return array("h", b"".join(deltas))
 
 
-def test_a_reading_comes_as_pcm_with_transcript_limits_and_cost(
-    session: RealtimeConnection,
+def test_a_reading_comes_in_the_apis_order_with_sound_words_limits_and_cost(
+    session: Realtime,
 ) -> None:
-    request_reading(session, "Good morning")
-    events = until(session, "response.done")
-    response = events[-1].response
-    samples = audio_of(events, response.id)
-    kinds = [event.type for event in events]
-    assert kinds[:2] == ["response.created", "rate_limits.updated"]
-    assert events[1].rate_limits[0].remaining == 9_999
-    assert [e.transcript for e in events if e.type == "response.output_audio_transcript.done"] == [
-        "Good morning"
+    events = session.read("Good morning")
+
+    kinds = [event.type.removeprefix("response.") for event in events]
+    deltas = {"output_audio_transcript.delta", "output_audio.delta"}
+    assert [kind for kind in kinds if kind not in deltas] == [
+        "created",
+        "rate_limits.updated",
+        "output_item.added",
+        "content_part.added",
+        "output_audio.done",
+        "output_audio_transcript.done",
+        "content_part.done",
+        "output_item.done",
+        "done",
     ]
-    assert response.status == "completed"
-    assert response.conversation_id is None
+    assert set(kinds[4:-5]) == deltas
+    words = [event.delta for event in events if event.type.endswith("transcript.delta")]
+    assert words == ["Good", " morning"]
+    assert next(e.transcript for e in events if e.type.endswith("transcript.done")) == "".join(
+        words
+    )
+    response, samples = events[-1].response, audio_of(events)
+    assert (response.status, response.conversation_id) == ("completed", None)
     assert response.metadata == {"utterance": "Good morning"}
+    assert response.output[0].content[0].transcript == "Good morning"
+    assert events[1].rate_limits[0].remaining == 9_999
     assert max(levels_db(samples)) > -20
     assert response.usage.output_token_details.audio_tokens == math.ceil(len(samples) / 1200)
 
 
-def test_many_readings_run_in_parallel(
-    speech_server: SpeechServer, session: RealtimeConnection
+def test_many_readings_run_in_parallel_and_their_parts_mix(
+    speech_server: SpeechServer, session: Realtime
 ) -> None:
     texts = [f"number {n}" for n in range(10)]
     speech_server.add_fault("hold")
     for text in texts:
-        request_reading(session, text)
+        session.ask(text)
     # The session itself is one more request.
     were_there = speech_server.wait_for_in_flight(11, timeout_s=10)
     speech_server.clear_faults()
-    done = [until(session, "response.done")[-1].response for _ in texts]
+    events = [event for _ in texts for event in session.until("response.done")]
+    done = [event.response for event in events if event.type == "response.done"]
+    speaking = [event.response_id for event in events if event.type.endswith("audio.delta")]
+    turns = sum(a != b for a, b in itertools.pairwise(speaking))
     assert were_there
     assert sorted(response.metadata["utterance"] for response in done) == texts
     assert {response.status for response in done} == {"completed"}
+    assert turns > len(texts)
+
+
+def test_a_session_takes_no_more_at_once_than_told(
+    speech_server: SpeechServer, session: Realtime
+) -> None:
+    control(speech_server, "PUT", "/_state", {"responses_per_session": 2})
+    speech_server.add_fault("hold")
+    for text in ("one", "two", "three"):
+        session.ask(text)
+    error = session.until("error")[-1].error
+    speech_server.clear_faults()
+    for _ in range(2):
+        session.until("response.done")
+    assert (error.code, error.event_id) == (
+        "conversation_already_has_active_response",
+        "for three",
+    )
+    assert session.read("three")[-1].response.status == "completed"
+    assert sorted(charge.input for charge in speech_server.charges) == ["one", "three", "two"]
 
 
 def test_a_session_takes_its_voice_and_speed(
-    speech_server: SpeechServer, session: RealtimeConnection
+    speech_server: SpeechServer, session: Realtime
 ) -> None:
-    session.session.update(
-        session={"type": "realtime", "audio": {"output": {"voice": "cedar", "speed": 1.5}}}
+    updated = session.update(
+        audio={
+            "input": {"turn_detection": None},
+            "output": {
+                "voice": "cedar",
+                "speed": 1.5,
+                "format": {"type": "audio/pcm", "rate": 24000},
+            },
+        }
     )
-    updated: Any = session.recv()
     assert updated.type == "session.updated"
     assert updated.session.audio.output.voice == "cedar"
-    request_reading(session, "hello")
-    until(session, "response.done")
+    assert updated.session.audio.input.turn_detection is None
+    session.read("hello")
     assert [(each.voice, each.speed) for each in speech_server.charges] == [("cedar", 1.5)]
 
 
 @pytest.mark.parametrize(
-    ("output", "words"),
-    [({"voice": "bob"}, "Invalid value: 'bob'"), ({"speed": 2.0}, "less than or equal to 1.5")],
+    ("changes", "code", "words"),
+    [
+        ({"audio": {"output": {"voice": "bob"}}}, "invalid_value", "Invalid value: 'bob'"),
+        ({"audio": {"output": {"speed": 2.0}}}, "invalid_value", "less than or equal to 1.5"),
+        ({"audio": {"output": {"pitch": 1}}}, "unknown_parameter", "session.audio.output.pitch"),
+        ({"type": None}, "invalid_value", "session.type"),
+    ],
 )
 def test_a_bad_session_setting_is_an_error_event(
-    session: RealtimeConnection, output: Any, words: str
+    session: Realtime, changes: Any, code: str, words: str
 ) -> None:
-    session.session.update(
-        session={"type": "realtime", "audio": {"output": output}}, event_id="mine"
-    )
-    error: Any = session.recv()
+    error = session.update(**changes)
     assert error.type == "error"
-    assert error.error.event_id == "mine"
+    assert (error.error.event_id, error.error.code) == ("update", code)
     assert words in error.error.message
 
 
-def test_a_voice_stays_once_the_session_has_spoken(session: RealtimeConnection) -> None:
-    request_reading(session, "hello")
-    until(session, "response.done")
-    session.session.update(session={"type": "realtime", "audio": {"output": {"voice": "ash"}}})
-    error: Any = session.recv()
-    assert error.error.code == "cannot_update_voice"
+@pytest.mark.parametrize(
+    ("changes", "code", "param"),
+    [
+        (
+            {"max_output_tokens": 4097},
+            "invalid_value",
+            "response.max_output_tokens",
+        ),
+        ({"metadata": {"k": "v" * 513}}, "invalid_value", "response.metadata.k"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "invalid_value", "response.metadata"),
+        ({"voice": "alloy"}, "unknown_parameter", "response.voice"),
+        ({"conversation": "auto"}, "invalid_value", "response.conversation"),
+        ({"input": []}, "invalid_value", "response.input"),
+        ({"audio": {"output": {"voice": "bob"}}}, "invalid_value", "response.audio.output.voice"),
+    ],
+)
+def test_a_bad_response_is_an_error_event_and_not_charged(
+    speech_server: SpeechServer, session: Realtime, changes: Any, code: str, param: str
+) -> None:
+    session.ask("hello", **changes)
+    error = session.next().error
+    assert (error.event_id, error.code, error.param) == ("for hello", code, param)
+    assert session.read("hello")[-1].response.status == "completed"
+    assert len(speech_server.charges) == 1
+
+
+def test_a_voice_stays_once_the_session_has_spoken(session: Realtime) -> None:
+    session.read("hello")
+    updated = session.update(audio={"output": {"voice": "ash"}})
+    session.ask("hello", audio={"output": {"voice": "ash"}})
+    assert updated.error.code == session.next().error.code == "cannot_update_voice"
 
 
 def test_a_reading_can_fail_and_is_not_charged(
-    speech_server: SpeechServer, session: RealtimeConnection
+    speech_server: SpeechServer, session: Realtime
 ) -> None:
     speech_server.add_fault("failed", match="one")
     speech_server.add_fault("insufficient_quota", match="two")
-    request_reading(session, "one")
-    failed = until(session, "response.done")[-1].response
-    request_reading(session, "two")
-    unpaid = until(session, "response.done")[-1].response
+    failed, unpaid = (session.read(text)[-1].response for text in ("one", "two"))
     assert (failed.status, failed.status_details.error.type) == ("failed", "server_error")
     assert (unpaid.status, unpaid.status_details.error.code) == ("failed", "insufficient_quota")
     assert speech_server.charges == []
 
 
-def test_a_reading_can_be_incomplete(
-    speech_server: SpeechServer, session: RealtimeConnection
+@pytest.mark.parametrize(
+    ("fault", "rule", "status", "reason"),
+    [
+        ("incomplete", {}, "incomplete", "max_output_tokens"),
+        ("incomplete", {"code": "content_filter"}, "incomplete", "content_filter"),
+        ("cancelled", {}, "cancelled", "turn_detected"),
+    ],
+)
+def test_a_reading_can_end_early_and_tells_why(
+    speech_server: SpeechServer,
+    session: Realtime,
+    fault: str,
+    rule: dict[str, Any],
+    status: str,
+    reason: str,
 ) -> None:
-    request_reading(session, "a sentence of some length", max_output_tokens=10)
-    bounded = until(session, "response.done")
-    speech_server.add_fault("incomplete")
-    request_reading(session, "a sentence of some length")
-    broken = until(session, "response.done")
-    for events in (bounded, broken):
-        response = events[-1].response
-        assert (response.status, response.status_details.reason) == (
-            "incomplete",
-            "max_output_tokens",
-        )
-    assert len(audio_of(bounded, bounded[-1].response.id)) == 10 * 1200
+    whole = audio_of(session.read())
+    speech_server.add_fault(fault, at=0.5, **rule)
+    events = session.read()
+    response = events[-1].response
+    assert (response.status, response.status_details.reason) == (status, reason)
+    assert response.output[0].status == events[-2].item.status == "incomplete"
+    assert len(audio_of(events)) == pytest.approx(len(whole) / 2, abs=1)
+    assert len(speech_server.charges) == 2
 
 
-def test_a_reading_can_be_reworded_refused_or_an_error(
-    speech_server: SpeechServer, session: RealtimeConnection
+def test_a_reading_can_be_bounded_in_tokens(session: Realtime) -> None:
+    events = session.read(max_output_tokens=10)
+    assert events[-1].response.status_details.reason == "max_output_tokens"
+    assert len(audio_of(events)) == 10 * 1200
+
+
+def test_a_reading_can_be_reworded_refused_silent_or_an_error(
+    speech_server: SpeechServer, session: Realtime
 ) -> None:
-    for name in ("reworded", "no_audio", "error_event"):
+    for name in ("reworded", "no_audio", "silent", "error_event", "full"):
         speech_server.add_fault(name, match=name)
-    request_reading(session, "reworded")
-    reworded = until(session, "response.output_audio_transcript.done")[-1]
-    until(session, "response.done")
-    request_reading(session, "no_audio")
-    refused = until(session, "response.done")
-    request_reading(session, "error_event")
-    error: Any = session.recv()
-    assert reworded.transcript == "Sure: reworded, of course"
-    assert not audio_of(refused, refused[-1].response.id)
-    assert (error.type, error.error.event_id) == ("error", "for error_event")
+    reworded = session.read("reworded")[-1].response
+    refused = session.read("no_audio")
+    silent = session.read("silent")
+    errors = []
+    for name in ("error_event", "full"):
+        session.ask(name)
+        errors.append(session.next().error)
+    assert reworded.output[0].content[0].transcript == "Sure: reworded, of course"
+    assert refused[-1].response.output[0].content[0].type == "output_text"
+    assert not audio_of(refused)
+    assert max(audio_of(silent)) == 0
+    assert [error.event_id for error in errors] == ["for error_event", "for full"]
+    assert [error.code for error in errors] == [None, "conversation_already_has_active_response"]
 
 
-def test_the_connection_can_drop_in_the_middle_and_that_is_charged(
-    speech_server: SpeechServer, session: RealtimeConnection
+def test_limits_and_names_may_not_come(speech_server: SpeechServer, session: Realtime) -> None:
+    for name in ("headers_missing", "unnamed"):
+        speech_server.add_fault(name, match=name)
+    limitless, unnamed = session.read("headers_missing"), session.read("unnamed")
+    assert "rate_limits.updated" not in [event.type for event in limitless]
+    assert {e.response.metadata for e in unnamed if e.type in BOUNDS} == {None}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [("cut", None), ("closed", 1011), ("session_expired", 1001)]
+)
+def test_the_connection_can_end_in_the_middle_and_that_is_charged(
+    speech_server: SpeechServer, session: Realtime, fault: str, code: int | None
 ) -> None:
-    speech_server.add_fault("cut")
-    request_reading(session, "a sentence of some length")
-    with pytest.raises(ConnectionClosed):
-        until(session, "response.done")
+    speech_server.add_fault(fault)
+    events, closed = session.read_to_the_close()
+    received = closed.rcvd.code if closed.rcvd else None
+    assert received == code
+    assert audio_of(events)
+    assert "response.done" not in [event.type for event in events]
     assert len(speech_server.charges) == 1
 
 
-def test_a_reading_can_be_cancelled(
-    speech_server: SpeechServer, session: RealtimeConnection
+def test_a_session_ends_when_its_time_is_over_whatever_is_under_way(
+    client: openai.OpenAI, speech_server: SpeechServer
 ) -> None:
     speech_server.add_fault("hang")
-    request_reading(session, "hello")
-    begun = until(session, "response.created")[-1].response
-    session.response.cancel(response_id=begun.id)
-    ended = until(session, "response.done")[-1].response
-    assert (ended.status, ended.status_details.reason) == ("cancelled", "client_cancelled")
+    control(speech_server, "PUT", "/_state", {"session_s": 0.3})
+    with client.realtime.connect(model=REALTIME) as connection:
+        events, closed = Realtime(connection).read_to_the_close()
+    told = "Your session hit the maximum duration of 0.005 minutes."
+    assert (events[-1].error.code, events[-1].error.message) == ("session_expired", told)
+    assert closed.rcvd is not None
+    assert (closed.rcvd.code, closed.rcvd.reason) == (1001, told)
+    assert speech_server.wait_for_in_flight(0, timeout_s=10)
 
 
-def test_an_empty_bucket_fails_the_reading(
-    speech_server: SpeechServer, session: RealtimeConnection
+def test_a_reading_can_be_cancelled_by_its_id_alone(
+    speech_server: SpeechServer, session: Realtime
 ) -> None:
+    speech_server.add_fault("hang")
+    session.ask("hello")
+    begun = session.until("response.content_part.added")[0].response
+    session.cancel()
+    session.cancel(begun.id)
+    error = session.next()
+    ended = session.until("response.done")
+    session.cancel(begun.id)
+    again = session.next()
+    assert (ended[-1].response.status, ended[-1].response.status_details.reason) == (
+        "cancelled",
+        "client_cancelled",
+    )
+    assert ended[-2].item.status == "incomplete"
+    assert error.error.code == again.error.code == "response_cancel_not_active"
+
+
+def test_an_empty_bucket_fails_the_reading(speech_server: SpeechServer, session: Realtime) -> None:
     speech_server.set_limits(requests_per_minute=1)
-    request_reading(session, "one")
-    until(session, "response.done")
-    request_reading(session, "two")
-    events = until(session, "response.done")
-    assert events[-1].response.status_details.error.code == "rate_limit_exceeded"
+    session.read("one")
+    events = session.read("two")
+    error = events[-1].response.status_details.error
+    assert error.code == "rate_limit_exceeded"
+    assert "Please try again in" in error.message
     assert events[1].rate_limits[0].remaining == 0
 
 

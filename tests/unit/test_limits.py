@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from memolist_tts.core.model import Limits
-from memolist_tts.speech.limits import go_duration_s, limits, retry_after_s
+from memolist_tts.speech.limits import go_duration_s, limits, retry_after_s, told_wait_s
 
 NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=UTC)
 
@@ -120,3 +120,20 @@ def test_the_wait_asked_for_is_read_in_seconds(
     headers: dict[str, str], seconds: float | None
 ) -> None:
     assert retry_after_s(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Limit 1000, Used 1000. Please try again in 1m26.4s. Visit https://example.com", 86.4),
+        ("Please try again in 120ms.", 0.12),
+        ("Try again in 30 seconds.", 30.0),
+        ("Please retry after 1 second.", 1.0),
+        ("Please try again in a while.", None),
+        ("Please try again in 30 minutes.", None),
+        ("Too Many Requests", None),
+        ("", None),
+    ],
+)
+def test_the_wait_may_be_asked_for_in_words(words: str, seconds: float | None) -> None:
+    assert told_wait_s(words) == (None if seconds is None else pytest.approx(seconds))

@@ -1,4 +1,4 @@
-"""Which API speaks, before OpenAI's speech endpoint closes and after."""
+"""Which API speaks with which model, before OpenAI's speech endpoint closes and after."""
 
 from __future__ import annotations
 
@@ -6,51 +6,169 @@ from datetime import date
 
 import pytest
 
-from memolist_tts.assemble import identity, model, route
-from memolist_tts.settings import Needs, Settings
+from memolist_tts.assemble import identity
+from memolist_tts.route import Way, choose, move
+from memolist_tts.settings import Needs, Settings, SettingsError
+from memolist_tts.speech.models import table
 
-LAST_DAY, CLOSED = date(2027, 1, 5), date(2027, 1, 6)
+TODAY, LAST_DAY, CLOSED = date(2026, 11, 24), date(2027, 1, 5), date(2027, 1, 6)
+DAYS = (TODAY, LAST_DAY, CLOSED)
 OWN_SERVER = "http://speech.example:8000/v1"
+MINI = "gpt-4o-mini-tts-2025-12-15"
 
 
-def chosen(today: date, **environ: str) -> tuple[str, str]:
-    """Route and model."""
-    environ = {"OPENAI_API_KEY": "sk-test"} | environ
-    settings = Settings.load(Needs.SPEECH, environ=environ)
-    return route(settings, today), model(settings, today)
+def load(**environ: str) -> Settings:
+    return Settings.load(Needs.SPEECH, environ={"OPENAI_API_KEY": "sk-test"} | environ)
 
 
-def test_the_endpoint_speaks_until_its_last_day() -> None:
-    assert chosen(LAST_DAY) == ("endpoint", "gpt-4o-mini-tts-2025-12-15")
+def chosen(today: date, *, offered: bool | None = None, **environ: str) -> Way:
+    """The way, from a server that answers `offered` when asked for a model."""
+    return choose(load(**environ), today, lambda _: offered)
 
 
-def test_chat_speaks_from_the_day_the_endpoint_closes() -> None:
-    assert chosen(CLOSED) == ("chat", "gpt-audio-1.5")
+def fault(**environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(**environ)
+    _, line = str(caught.value).splitlines()
+    return line.removeprefix("  - ")
 
 
-def test_a_model_set_for_the_endpoint_does_not_outlive_it() -> None:
-    assert chosen(LAST_DAY, TTS_MODEL="tts-1") == ("endpoint", "tts-1")
-    assert chosen(CLOSED, TTS_MODEL="tts-1") == ("chat", "gpt-audio-1.5")
+@pytest.mark.parametrize("today", DAYS)
+def test_the_default_speaks_before_and_after_the_endpoint_closes(today: date) -> None:
+    way = chosen(today)
+
+    assert way == Way("chat", "gpt-audio-1.5")
+    (model,) = [each for each in table().models if way.model in each.names]
+    assert model.closes is None
 
 
-def test_a_compatible_server_goes_on_after_that_day() -> None:
-    own = {"OPENAI_BASE_URL": OWN_SERVER, "TTS_MODEL": "kokoro"}
+@pytest.mark.parametrize("today", [TODAY, LAST_DAY])
+def test_a_model_set_by_hand_speaks_its_own_way_while_it_lives(today: date) -> None:
+    assert chosen(today, TTS_MODEL="tts-1") == Way("endpoint", "tts-1")
+    assert chosen(today, TTS_MODEL="gpt-realtime-2.1-mini").route == "realtime"
 
-    assert chosen(CLOSED, **own) == ("endpoint", "kokoro")
+
+def test_a_model_that_openai_has_closed_gives_way_to_the_default() -> None:
+    assert chosen(CLOSED, TTS_MODEL="tts-1") == Way("chat", "gpt-audio-1.5")
+    assert chosen(date(2027, 1, 20), TTS_MODEL="gpt-realtime-mini").model == "gpt-audio-1.5"
 
 
-@pytest.mark.parametrize("today", [LAST_DAY, CLOSED])
+@pytest.mark.parametrize("today", DAYS)
+@pytest.mark.parametrize("name", ["kokoro", "tts-1"])
+def test_a_model_of_another_server_keeps_its_way_on_any_day(today: date, name: str) -> None:
+    way = chosen(today, offered=True, OPENAI_BASE_URL=OWN_SERVER, TTS_MODEL=name)
+
+    assert way == Way("endpoint", name)
+
+
 @pytest.mark.parametrize(
-    ("provider", "plain"),
+    ("offered", "way"),
     [
-        ("endpoint", "gpt-4o-mini-tts-2025-12-15"),
-        ("chat", "gpt-audio-1.5"),
-        ("realtime", "gpt-realtime-2.1-mini"),
+        (True, Way("chat", "gpt-audio-1.5")),
+        (False, Way("endpoint", MINI)),
+        (None, Way("endpoint", MINI, is_sure=False)),
     ],
 )
+def test_another_server_speaks_as_it_says_it_can(offered: bool | None, way: Way) -> None:
+    assert chosen(TODAY, offered=offered, OPENAI_BASE_URL=OWN_SERVER) == way
+
+
+@pytest.mark.parametrize("today", DAYS)
+@pytest.mark.parametrize(
+    ("provider", "plain"),
+    [("endpoint", MINI), ("chat", "gpt-audio-1.5"), ("realtime", "gpt-realtime-2.1-mini")],
+)
 def test_a_route_set_by_hand_holds_on_any_day(today: date, provider: str, plain: str) -> None:
-    assert chosen(today, TTS_PROVIDER=provider) == (provider, plain)
-    assert chosen(today, TTS_PROVIDER=provider, TTS_MODEL="mine") == (provider, "mine")
+    own = {"TTS_PROVIDER": provider, "OPENAI_BASE_URL": OWN_SERVER}
+
+    assert chosen(today, TTS_PROVIDER=provider) == Way(provider, plain)  # type: ignore[arg-type]
+    assert chosen(today, TTS_MODEL="mine", **own) == Way(provider, "mine")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        (
+            {"TTS_PROVIDER": "chat", "TTS_MODEL": "tts-1"},
+            "TTS_MODEL: tts-1 speaks by TTS_PROVIDER=endpoint, not chat; set that, or a model of "
+            "chat, such as gpt-audio-1.5",
+        ),
+        (
+            {"TTS_MODEL": "tts-1", "INSTRUCTIONS_FR": "Lis lentement."},
+            "INSTRUCTIONS_FR: tts-1 takes no instructions; unset it, or set "
+            "TTS_MODEL=gpt-4o-mini-tts-2025-12-15",
+        ),
+        (
+            {"TTS_PROVIDER": "realtime", "VOICE_FR": "nova"},
+            "VOICE_FR: gpt-realtime-2.1-mini has no voice 'nova'. It has: alloy, ash, ballad, "
+            "coral, echo, sage, shimmer, verse, marin, cedar",
+        ),
+        (
+            {"VOICE_EN": "Alloy"},
+            "VOICE_EN: gpt-audio-1.5 has no voice 'Alloy'. It has: alloy, ash, ballad, coral, "
+            "echo, fable, onyx, nova, sage, shimmer, verse, marin, cedar",
+        ),
+        (
+            {"TTS_PROVIDER": "realtime", "TTS_SPEED": "2"},
+            "TTS_SPEED: gpt-realtime-2.1-mini speaks at 0.25 to 1.5, not 2",
+        ),
+        (
+            {"TTS_MODEL": "gpt-audio-9"},
+            "TTS_PROVIDER: the way to speak with TTS_MODEL=gpt-audio-9 isn't known; set endpoint, "
+            "chat or realtime",
+        ),
+    ],
+)
+def test_a_pair_that_cant_work_is_refused_at_the_start_with_its_fix(
+    environ: dict[str, str], told: str
+) -> None:
+    assert fault(**environ) == told
+
+
+def test_another_server_may_bring_voices_of_its_own_under_openais_model_names() -> None:
+    own = {"OPENAI_BASE_URL": OWN_SERVER, "TTS_MODEL": "tts-1"}
+
+    assert load(VOICE_FR="ff_siwis", **own).voices == {"fr": "ff_siwis"}
+    assert fault(VOICE_FR="marin", **own).startswith("VOICE_FR: tts-1 has no voice 'marin'")
+
+
+def test_what_only_speaking_needs_stops_no_other_command() -> None:
+    environ = {"DATABASE_URL": "postgresql://u@h/d", "VOICE_EN": "Alloy"}
+
+    assert Settings.load(Needs.DATABASE, environ=environ).voices == {"en": "Alloy"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "fix"),
+    [
+        ({"TTS_PROVIDER": "endpoint"}, "Set TTS_PROVIDER=chat."),
+        ({"TTS_MODEL": "tts-1"}, "Set TTS_PROVIDER=chat and unset TTS_MODEL."),
+        ({"TTS_MODEL": "gpt-audio-mini"}, "Set TTS_MODEL=gpt-audio-1.5."),
+        ({"TTS_MODEL": "gpt-realtime-mini"}, "Set TTS_MODEL=gpt-realtime-2.1-mini."),
+    ],
+)
+def test_the_move_off_a_model_that_ends_names_the_variable(
+    environ: dict[str, str], fix: str
+) -> None:
+    settings = load(**environ)
+
+    assert move(settings, chosen(TODAY, **environ)) == fix
+    # Whoever follows it has a deployment that starts, and goes on.
+    followed = {
+        name: "" if f"unset {name}" in fix else value for name, value in environ.items()
+    } | dict(part.rstrip(".").split("=") for part in fix.split() if "=" in part)
+    after = chosen(date(2027, 2, 1), **followed)
+    assert next(each for each in table().models if after.model in each.names).closes is None
+
+
+def test_the_table_names_each_model_once_and_a_default_for_each_route() -> None:
+    names = [name for model in table().models for name in model.names]
+
+    assert len(names) == len(set(names))
+    for route, name in table().default_models.items():
+        (model,) = [model for model in table().models if name in model.names]
+        assert model.route == route
+        assert "alloy" in model.voices
 
 
 @pytest.mark.parametrize(
@@ -63,6 +181,4 @@ def test_a_route_set_by_hand_holds_on_any_day(today: date, provider: str, plain:
     ],
 )
 def test_a_server_is_known_by_its_host_and_not_by_its_port(base_url: str, whose: str) -> None:
-    environ = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": base_url}
-
-    assert identity(Settings.load(Needs.SPEECH, environ=environ)) == whose
+    assert identity(load(OPENAI_BASE_URL=base_url)) == whose

@@ -46,8 +46,8 @@ def poll() -> None:
     console.print(f"Database connected: {address.host}:{address.port}/{address.database}")
     console.print(f"OpenAI API key: {'set' if assemble.api_key(settings) != 'none' else 'none'}")
     console.print(
-        f"Speech: {assemble.identity(settings)}, model "
-        f"{assemble.model(settings, assemble.today())}; clips in {where}"
+        f"Speech: {assemble.identity(settings)}, {worker.way().route}, "
+        f"model {worker.way().model}; clips in {where}"
     )
     console.print(f"Polling every {settings.POLL_INTERVAL_MS} ms")
 

@@ -90,7 +90,7 @@ class Rules:
     """What a deployment sets."""
 
     voice: Callable[[str, Options], Voice]
-    """How a language is spoken under a job's options."""
+    """How a language is spoken under a job's options; raises `BadOptions`."""
     in_flight: int
     flush_s: float
     max_phrases: int
@@ -154,6 +154,8 @@ def _outcome(
     """What becomes of the job; a database away for a moment is nobody's death."""
     try:
         return _speak_job(run, deadline, ports, rules, halt)
+    except BadOptions as error:
+        return Failed(code="bad_options", message=str(error))
     except DatabaseError as error:
         if not error.passes:
             raise
@@ -165,10 +167,7 @@ def _outcome(
 def _speak_job(
     run: _Run, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
 ) -> Completed | Failed | HandedBack:
-    try:
-        run.options = job_options.parse(run.job.raw_options)
-    except BadOptions as error:
-        return Failed(code="bad_options", message=str(error))
+    run.options = job_options.parse(run.job.raw_options)
     script = Script(
         options=run.options,
         voice=lambda language: rules.voice(language, run.options),

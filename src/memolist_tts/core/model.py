@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from memolist_tts.core.prices import Price, Usage
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 SpeechRequest: TypeAlias = Mapping[str, Json]
@@ -24,6 +26,8 @@ class Voice:
     """The provider's name of the voice, such as "alloy"."""
     instructions: str | None = None
     speed: float = 1.0
+    price: Price | None = None
+    """What the model costs; None where that isn't known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,8 @@ class Speech:
     request_id: str | None = None
     transcript: str | None = None
     """What a model that can reword says it said; None for plain text to speech."""
-    output_tokens: int | None = None
-    """Audio tokens billed, where the provider tells."""
+    usage: Usage | None = None
+    """None where the provider doesn't tell."""
     limits: Limits | None = None
 
 

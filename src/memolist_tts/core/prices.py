@@ -1,30 +1,47 @@
-"""What speech costs. OpenAI's list prices (platform.openai.com/docs/pricing, 2026-11)."""
+"""What speech costs: a model's list price, applied to what was said."""
 
 from __future__ import annotations
 
-USD_PER_MILLION_CHARACTERS = {"tts-1": 15.0, "tts-1-hd": 30.0}
-USD_PER_MINUTE = {"gpt-4o-mini-tts": 0.015}
-USD_PER_MILLION_AUDIO_TOKENS = {
-    "gpt-audio": 64.0,
-    "gpt-realtime": 64.0,
-    "gpt-realtime-2.1-mini": 20.0,
-}
+from dataclasses import dataclass
+
+AUDIO_TOKENS_A_SECOND = 20
+"""Of a model that talks: one for each 50 ms (developers.openai.com, realtime costs guide)."""
 
 
-def cost_usd(
-    model: str, *, characters: int, duration_ms: int, output_tokens: int | None
-) -> float | None:
-    """An estimate for one take; None for a model whose price isn't known here."""
-    if (per_million := _longest_prefix(USD_PER_MILLION_CHARACTERS, model)) is not None:
-        return characters * per_million / 1e6
-    if (per_minute := _longest_prefix(USD_PER_MINUTE, model)) is not None:
-        return duration_ms / 60_000 * per_minute
-    per_token = _longest_prefix(USD_PER_MILLION_AUDIO_TOKENS, model)
-    if per_token is not None and output_tokens is not None:
-        return output_tokens * per_token / 1e6
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens billed for one answer, as the provider tells."""
+
+    audio_out: int
+    text_in: int = 0
+    text_out: int = 0
 
 
-def _longest_prefix(prices: dict[str, float], model: str) -> float | None:
-    names = [name for name in prices if model == name or model.startswith(f"{name}-")]
-    return prices[max(names, key=len)] if names else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """US dollars; a model is billed by one of characters, minutes and tokens."""
+
+    per_million_characters: float | None = None
+    per_minute: float | None = None
+    per_million_audio_tokens: float | None = None
+    per_million_text_tokens_in: float = 0.0
+    per_million_text_tokens_out: float = 0.0
+
+    def usd(self, *, characters: int, duration_ms: int, usage: Usage | None) -> float | None:
+        """For one take: from the tokens that the provider told, else by its length.
+
+        `characters` are those of the text, without instructions.
+        """
+        if self.per_million_characters is not None:
+            return characters * self.per_million_characters / 1e6
+        if self.per_minute is not None:
+            return duration_ms / 60_000 * self.per_minute
+        if self.per_million_audio_tokens is None:
+            return None
+        if usage is None:
+            return duration_ms / 1000 * AUDIO_TOKENS_A_SECOND * self.per_million_audio_tokens / 1e6
+        return (
+            usage.audio_out * self.per_million_audio_tokens
+            + usage.text_in * self.per_million_text_tokens_in
+            + usage.text_out * self.per_million_text_tokens_out
+        ) / 1e6

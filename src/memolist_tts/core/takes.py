@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from memolist_tts.core import mp3, verdict
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
 from memolist_tts.core.ports import Speaker, Storage
-from memolist_tts.core.prices import cost_usd
+from memolist_tts.core.prices import Usage
 from memolist_tts.core.verdict import FaultCode, Verdict
 
 _JUDGE = threading.Lock()
@@ -157,16 +157,26 @@ def _take(work: Work) -> Take:
         speed=work.line.voice.speed,
         transcript=" ".join(transcripts) if len(transcripts) == len(parts) else None,
     )
-    tokens = [part.output_tokens for part in parts]
-    cost = cost_usd(
-        work.line.voice.model,
-        characters=len(work.line.spoken),
-        duration_ms=found.duration_ms,
-        output_tokens=None if None in tokens else sum(n for n in tokens if n is not None),
-    )
-    if cost is not None:
-        work.cost_usd = (work.cost_usd or 0.0) + cost
+    if (price := work.line.voice.price) is not None:
+        cost = price.usd(
+            characters=len(work.line.spoken),
+            duration_ms=found.duration_ms,
+            usage=_billed(parts),
+        )
+        work.cost_usd = work.cost_usd if cost is None else (work.cost_usd or 0.0) + cost
     return Take(audio=audio, verdict=found, request_id=parts[-1].request_id)
+
+
+def _billed(parts: list[Speech]) -> Usage | None:
+    """The bill of all parts; None if one of them came without."""
+    bills = [part.usage for part in parts if part.usage is not None]
+    if len(bills) < len(parts):
+        return None
+    return Usage(
+        audio_out=sum(bill.audio_out for bill in bills),
+        text_in=sum(bill.text_in for bill in bills),
+        text_out=sum(bill.text_out for bill in bills),
+    )
 
 
 def _joined(parts: list[bytes]) -> bytes:

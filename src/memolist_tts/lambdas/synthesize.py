@@ -16,8 +16,8 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from memolist_tts import telemetry as t
-from memolist_tts.announce import announce, log_report, measure_report
-from memolist_tts.assemble import Worker, model, today
+from memolist_tts.announce import announce, log_ending, log_report, measure_report
+from memolist_tts.assemble import Worker
 from memolist_tts.core.errors import KeyRefused, NoSuchJob
 from memolist_tts.core.message import BadMessage, job_id
 from memolist_tts.core.model import HandedBack
@@ -25,7 +25,6 @@ from memolist_tts.settings import Needs, Settings
 
 SAFETY_S = 3.0
 """Kept back from the function's timeout: a kill runs no Python code."""
-WARN_DAYS = 60
 ANNOUNCE_S, SHUTDOWN_S = 3.5, 15.0
 """How long telling the bus, and asking when the model closes, may take at the worst."""
 COMES_BACK_S = 30
@@ -94,11 +93,10 @@ def _measure_age(record: SQSRecord) -> None:
 
 def _measure_shutdown() -> None:
     """Days until the endpoint that speaks now is closed; a warning in the last sixty."""
-    if (days := worker.days_to_shutdown()) is None:
+    if (ending := worker.ending()) is None:
         return
-    t.measure(metrics, t.DAYS_TO_SHUTDOWN, days)
-    if days <= WARN_DAYS:
-        t.log(logger, t.SHUTDOWN_NEAR, model=model(worker.settings, today()), days=days)
+    t.measure(metrics, t.DAYS_TO_SHUTDOWN, ending.days)
+    log_ending(logger, ending)
 
 
 def _come_back_soon(record: SQSRecord) -> None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Annotated, Any
 
 import openai
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from memolist_tts.core.errors import ProviderBusy, UtteranceRefused
 from memolist_tts.core.model import Speech, SpeechRequest
+from memolist_tts.core.prices import Usage
 from memolist_tts.speech.client import patience
 from memolist_tts.speech.faults import as_body, refusal, shown, speech_error
 from memolist_tts.speech.limits import limits
@@ -34,18 +42,33 @@ class _Choice(BaseModel):
 
 
 class _Details(BaseModel):
-    audio_tokens: int | None = None
+    audio_tokens: int
 
 
 class _Usage(BaseModel):
-    completion_tokens_details: _Details | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    completion_tokens_details: _Details
+
+    @property
+    def billed(self) -> Usage:
+        audio = self.completion_tokens_details.audio_tokens
+        words = max(0, self.completion_tokens - audio)
+        return Usage(audio_out=audio, text_in=self.prompt_tokens, text_out=words)
+
+
+def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """What a bill can't be read from leaves the audio as good as it is."""
+    with suppress(ValidationError):
+        return read(value)
+    return None
 
 
 class _Answer(BaseModel):
     """What is read of an answer. Not the client's model: it accepts whatever comes."""
 
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
+    usage: Annotated[_Usage | None, WrapValidator(_or_none)] = None
 
 
 class ChatSpeaker:
@@ -95,12 +118,11 @@ def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
             request_id=request_id,
             limits=pace,
         )
-    details = answer.usage.completion_tokens_details if answer.usage else None
     return Speech(
         mp3=mp3,
         request_id=request_id,
         transcript=message.audio.transcript if message.audio else None,
-        output_tokens=details.audio_tokens if details else None,
+        usage=answer.usage.billed if answer.usage else None,
         limits=pace,
     )
 

@@ -21,7 +21,7 @@ from memolist_tts.core.errors import (
     Throttled,
     UtteranceRefused,
 )
-from memolist_tts.speech.limits import limits, retry_after_s
+from memolist_tts.speech.limits import limits, retry_after_s, told_wait_s
 
 SHOWN_CHARACTERS = 200
 
@@ -133,6 +133,7 @@ def refusal(status: int, body: object, headers: Mapping[str, str], *, secret: st
     told = _told(status, complaint, request_id, secret)
     if kind is Throttled:
         wait_s = retry_after_s(headers, datetime.now(UTC))
+        wait_s = told_wait_s(complaint.words) if wait_s is None else wait_s
         return Throttled(
             f"{what} {told} {fix}", retry_after_s=wait_s, request_id=request_id, limits=pace
         )

@@ -20,6 +20,10 @@ _UNIT_S = {
     "m": 60.0,
     "h": 3600.0,
 }
+_WORDS = re.compile(
+    r"(?:try again in|retry after) (?:([0-9.]+) seconds?\b|((?:[0-9.]+(?:ns|us|µs|μs|ms|s|m|h))+))",
+    re.IGNORECASE,
+)
 _PART = re.compile(rf"([0-9]+\.?[0-9]*|\.[0-9]+)({'|'.join(_UNIT_S)})")
 
 
@@ -51,6 +55,17 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     written = headers.get("retry-after")
     wait_s = _number(written)
     return _until(written, now) if wait_s is None else wait_s
+
+
+def told_wait_s(words: str) -> float | None:
+    """Seconds that an error's words ask to wait: "Please try again in 1m26.4s."
+
+    All that a realtime session tells, whose events have no headers.
+    """
+    found = _WORDS.search(words)
+    if found is None:
+        return None
+    return _number(found[1]) if found[1] else go_duration_s(found[2])
 
 
 def go_duration_s(written: str | None) -> float | None:

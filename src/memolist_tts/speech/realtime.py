@@ -20,6 +20,7 @@ from openai.types.realtime import (
     RealtimeError,
     RealtimeErrorEvent,
     RealtimeResponse,
+    RealtimeResponseUsage,
     RealtimeServerEvent,
     ResponseAudioDeltaEvent,
     ResponseAudioTranscriptDoneEvent,
@@ -37,6 +38,7 @@ from memolist_tts.core.errors import (
     UtteranceRefused,
 )
 from memolist_tts.core.model import Limits, Speech, SpeechRequest
+from memolist_tts.core.prices import Usage
 from memolist_tts.speech.faults import as_body, refusal, shown
 from memolist_tts.speech.requests import SAMPLE_RATE_HZ
 
@@ -287,12 +289,11 @@ class _Reading:
     def _speech(self, pcm: bytes, transcript: str, response: RealtimeResponse) -> Speech:
         if response.status != "completed" or not pcm:
             raise self._unspoken(response)
-        details = response.usage.output_token_details if response.usage else None
         return Speech(
             mp3=_mp3(pcm),
             request_id=response.id,
             transcript=transcript,
-            output_tokens=details.audio_tokens if details else None,
+            usage=_billed(response.usage),
             limits=self._session.limits,
         )
 
@@ -312,6 +313,17 @@ class _Reading:
             f"The answer ended {response.status} ({reason}). It is asked again.",
             request_id=response.id,
         )
+
+
+def _billed(usage: RealtimeResponseUsage | None) -> Usage | None:
+    details = usage.output_token_details if usage else None
+    if usage is None or details is None or details.audio_tokens is None:
+        return None
+    return Usage(
+        audio_out=details.audio_tokens,
+        text_in=usage.input_tokens or 0,
+        text_out=(usage.output_tokens or details.audio_tokens) - details.audio_tokens,
+    )
 
 
 def _of_session(fault: SpeechError) -> SpeechError:
