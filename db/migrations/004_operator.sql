@@ -10,3 +10,44 @@ CREATE INDEX IF NOT EXISTS clip_voice ON tts.clip (voice, stored_at) WHERE store
 -- A pause of one user's jobs; NULL pauses all.
 ALTER TABLE tts.pause ADD COLUMN IF NOT EXISTS user_id text;
 COMMENT ON COLUMN tts.pause.user_id IS 'Whose jobs wait; NULL: everybody''s';
+
+CREATE TABLE IF NOT EXISTS tts.lexicon (
+    language    text NOT NULL,
+    word        text NOT NULL,
+    said        text NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (language, word)
+);
+COMMENT ON TABLE tts.lexicon IS 'Words that a voice gets wrong, and what it is given to read instead';
+
+CREATE TABLE IF NOT EXISTS tts.direction (
+    card_id     text NOT NULL,
+    language    text NOT NULL,
+    say         text,
+    hint        text,
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (card_id, language)
+);
+COMMENT ON TABLE tts.direction IS 'How one card is said: every later job speaks it in the same way';
+COMMENT ON COLUMN tts.direction.say IS 'Read instead of what the card shows';
+COMMENT ON COLUMN tts.direction.hint IS 'Added to the instructions';
+
+CREATE TABLE IF NOT EXISTS tts.selection (
+    job_id     text NOT NULL,
+    card_id    text NOT NULL,
+    language   text NOT NULL,
+    old_url    text,
+    voice      text,
+    old_say    text,
+    old_hint   text,
+    made_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    undone_at  timestamptz,
+    PRIMARY KEY (job_id, card_id, language)
+);
+COMMENT ON TABLE tts.selection IS 'The only utterances of a job that an operator made';
+COMMENT ON COLUMN tts.selection.old_url IS 'The audio to replace: a card that carries another is left alone';
+COMMENT ON COLUMN tts.selection.old_say IS 'The direction before, for undo';
+CREATE INDEX IF NOT EXISTS selection_card ON tts.selection (card_id, language, made_at);
+
+ALTER TABLE tts.clip ADD COLUMN IF NOT EXISTS withdrawn_at timestamptz;
+COMMENT ON COLUMN tts.clip.withdrawn_at IS 'A take that an operator undid: no other card is given it';

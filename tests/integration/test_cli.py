@@ -144,8 +144,8 @@ def test_all_that_the_database_lacks_is_listed_at_once(new_database: Callable[..
             '  - column "completedAt" of "TtsJob": add it on the API\'s side',
             '  - column "listId" of "Card": add it on the API\'s side',
             '  - column "audioFrUrl" of "Card": add it on the API\'s side or correct LANGUAGES',
-            "  - tts.job, tts.clip, tts.utterance, tts.pace, tts.pause, tts.progress, tts.failure: "
-            "run `memolist-tts migrate`",
+            "  - tts.job, tts.clip, tts.utterance, tts.pace, tts.pause, tts.progress, tts.failure, "
+            "tts.lexicon, tts.direction, tts.selection: run `memolist-tts migrate`",
         ]
 
 

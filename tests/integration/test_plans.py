@@ -39,7 +39,7 @@ PARAMETERS: dict[str, object] = {
     "id": JOB, "lease": TOKEN, "lease_s": 1.0, "max_attempts": 3, "renew_s": 0.0, "total": 1,
     "progress": True, "attempts": 0, "done": 1, "failed": 0, "status": "completed",
     "given_back": True, "delay_s": 0.0, "stop_code": None, "stop": None, "error_code": None,
-    "error": None, "keys": [f"v1-{JOB}"], "force": True, "takes": [0], "sizes": [1],
+    "error": None, "keys": [f"v1-{JOB}"], "fresh": [f"v1-{JOB}"], "takes": [0], "sizes": [1],
     "durations": [1], "costs": ["0"], "request_ids": ["x"],
     "code": "refused", "since_s": 60.0, "limit": 50, "voice": "nova", "card": "x",
 }  # fmt: skip
@@ -135,7 +135,8 @@ def test_migrating_again_changes_nothing_and_the_apis_tables_stay_as_they_were(
     assert columns() == once
     assert [row for row in once if row["table_schema"] == "public"] == before
     assert {row["table_name"] for row in once if row["table_schema"] == "tts"} == {
-        "job", "clip", "utterance", "pace", "pause", "progress", "failure",
+        "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
+        "selection",
     }  # fmt: skip
     database.close()
 

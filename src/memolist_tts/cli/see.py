@@ -154,19 +154,19 @@ def watch(
 ) -> None:
     """Follow a job to its end: spoken, reused, failed, left, a second, time left. 3: it failed."""
     worker = open_worker()
-    looks = _looks(worker, job, every)
+    seen = looks(worker, job, every)
     state = ""
     if as_json:
-        for look in looks:
+        for look in seen:
             state = look["status"]
             screen.emit(look)
     else:
-        state = _show_looks(job, looks)
+        state = _show_looks(job, seen)
     if state != "completed":
         raise typer.Exit(Exit.UNWELL)
 
 
-def _looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
+def looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
     """How the job stands, whenever that has changed, to its end."""
     pace, before = _Pace(), None
     while True:

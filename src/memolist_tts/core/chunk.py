@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
@@ -17,6 +17,7 @@ from memolist_tts.core.errors import (
     StorageError,
     WakeError,
 )
+from memolist_tts.core.lexicon import Lexicon
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -114,6 +115,8 @@ class _Run:
     """Clips whose call was abandoned."""
     started: set[ClipId] = field(default_factory=set)
     """Clips that may have been stored, written down or not."""
+    voices: set[str] = field(default_factory=set)
+    """Voices that an operator chose for single cards."""
     paused: Stop | None = None
     """An operator has paused the job: no call starts any more."""
 
@@ -175,7 +178,10 @@ def _speak_job(
         owns=ports.storage.owns,
     )
     while True:
-        left = plan.draw_up(*ports.jobs.read(run.job), script)
+        reading = ports.jobs.read(run.job)
+        script = replace(script, lexicon=Lexicon(reading.lexicon))
+        run.voices = {phrase.voice for phrase in reading.phrases if phrase.voice}
+        left = plan.draw_up(reading.phrases, reading.ended, script)
         run.total = left.total
         if left.cards > rules.max_phrases:
             return _too_many(left.cards, rules.max_phrases)
@@ -190,7 +196,7 @@ def _speak_round(
     run: _Run, left: Plan, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
 ) -> Stop | None:
     """Reuse what is stored, speak what is ours, wait for what others speak."""
-    reserved = ports.clips.reserve(run.job, list(left.lines.values()), force=run.options.force)
+    reserved = ports.clips.reserve(run.job, list(left.lines.values()), fresh=left.fresh)
     _write(run, _reused(left, reserved, ports.storage), [], ports, rules)
     if run.paused is not None and len(reserved.stored) < len(left.lines):
         return run.paused
@@ -382,7 +388,7 @@ def _verdict(
 ) -> Completed | Failed | HandedBack:
     """The state a chunk leaves behind."""
     if stop is not None:
-        return _stopped(run.options, stop)
+        return _stopped(run, stop)
     counts, failures = counted
     if not counts.failed:
         return Completed()
@@ -394,9 +400,11 @@ def _verdict(
     )
 
 
-def _stopped(options: Options, stop: Stop) -> Failed | HandedBack:
+def _stopped(run: _Run, stop: Stop) -> Failed | HandedBack:
     """A job whose own options can't be spoken fails alone; anything else is handed back."""
-    asked = {"voice": options.voice, "model": options.model}.get(stop.about or "")
+    options = run.options
+    chosen = options.voice or ", ".join(sorted(run.voices))
+    asked = {"voice": chosen, "model": options.model}.get(stop.about or "")
     if asked:
         message = f"The provider refuses options.{stop.about} = {asked}: {stop.message}"
         return Failed(code="bad_options", message=message)

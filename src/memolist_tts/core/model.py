@@ -100,6 +100,14 @@ class Phrase:
     language: str
     shown: str | None
     url: str | None
+    say: str | None = None
+    """An operator's wording, instead of what is shown."""
+    hint: str | None = None
+    """An operator's addition to the instructions."""
+    voice: str | None = None
+    """Instead of the job's, where an operator chose one."""
+    replaces: str | None = None
+    """The audio of ours that an operator wants replaced: no other is."""
 
 
 class State(StrEnum):
@@ -119,6 +127,17 @@ class Ended:
     state: State
     shown: str | None
     url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a job is about, as it is now."""
+
+    phrases: Sequence[Phrase]
+    ended: Mapping[tuple[str, str], Ended]
+    """What the job already did, by card and language."""
+    lexicon: Mapping[str, Mapping[str, str]]
+    """Language to word to what is said for it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

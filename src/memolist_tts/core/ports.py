@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from memolist_tts.core.model import (
@@ -10,13 +10,12 @@ from memolist_tts.core.model import (
     ClipId,
     Completed,
     Counts,
-    Ended,
     Failed,
     Flushed,
     HandedBack,
     Job,
     Line,
-    Phrase,
+    Reading,
     Reservation,
     Result,
     Speech,
@@ -88,8 +87,8 @@ class Jobs(Protocol):
         """
         ...
 
-    def read(self, job: Job) -> tuple[list[Phrase], dict[tuple[str, str], Ended]]:
-        """Every card in every language as it is now, and what this job did, by both."""
+    def read(self, job: Job) -> Reading:
+        """Every card in every language (or those selected), and what this job did."""
         ...
 
     def flush(
@@ -132,8 +131,19 @@ class Jobs(Protocol):
 class Clips(Protocol):
     """Which clips exist, and who speaks the others."""
 
-    def reserve(self, job: Job, lines: Sequence[Line], *, force: bool) -> Reservation:
-        """Find the lines' stored clips, and reserve for this run what nobody speaks."""
+    def reserve(self, job: Job, lines: Sequence[Line], *, fresh: Collection[str]) -> Reservation:
+        """Find the lines' stored clips, and reserve for this run what nobody speaks.
+
+        For a key in `fresh` only a take will do that was stored since the job began.
+        """
+        ...
+
+    def open(self, *, lease_s: float) -> Job:
+        """A lease over no job, to reserve clips under; `close` it."""
+        ...
+
+    def close(self, job: Job, clips: Sequence[Clip], *, begun: Sequence[ClipId]) -> None:
+        """Write down what was stored under an `open` lease, and let go of the rest."""
         ...
 
 

@@ -22,9 +22,17 @@ from memolist_tts.core.model import (
     HandedBack,
     Job,
     Language,
-    Phrase,
+    Reading,
     Result,
     State,
+)
+from memolist_tts.postgres.cards import (
+    card_order,
+    directed,
+    lexicon,
+    phrases_of,
+    selected,
+    texts_and_urls,
 )
 from memolist_tts.postgres.connection import Database, Row, Transaction
 from memolist_tts.postgres.schema import Api, paused, quoted, user
@@ -337,29 +345,24 @@ class Jobs:
 
         return self._database.transaction(work)
 
-    def read(self, job: Job) -> tuple[list[Phrase], dict[tuple[str, str], Ended]]:
-        """Every card in every language as it is now, and what this job did so far."""
+    def read(self, job: Job) -> Reading:
+        """Every card in every language as it is now, and what this job did so far.
 
-        def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            return tx.rows(self._sql(PHRASES), id=job.id), tx.rows(ENDED, id=job.id)
+        Of a job that an operator made only what he selected, as he wants it said.
+        """
 
-        cards, ended = self._database.transaction(work)
-        phrases = [
-            Phrase(
-                card_id=card["card_id"],
-                language=language.code,
-                shown=card[f"text_{n}"],
-                url=card[f"url_{n}"] or None,
-            )
-            for card in cards
-            for n, language in enumerate(self._api.languages)
-        ]
-        return phrases, {
-            (row["card_id"], row["language"]): Ended(
-                state=State(row["state"]), shown=row["shown_text"], url=row["url"]
-            )
-            for row in ended
-        }
+        def work(tx: Transaction) -> Reading:
+            rows = tx.rows(self._sql(PHRASES), id=job.id)
+            phrases = selected(tx, job.id, phrases_of(rows, self._api.languages))
+            ended = {
+                (row["card_id"], row["language"]): Ended(
+                    state=State(row["state"]), shown=row["shown_text"], url=row["url"]
+                )
+                for row in tx.rows(ENDED, id=job.id)
+            }
+            return Reading(phrases=directed(tx, phrases), ended=ended, lexicon=lexicon(tx))
+
+        return self._database.transaction(work)
 
     def flush(
         self,
@@ -378,7 +381,7 @@ class Jobs:
 
         def work(tx: Transaction) -> Flushed:
             paused = self._hold(tx, job, renew_s)
-            _store(tx, clips)
+            store(tx, clips)
             landed = self._publish(tx, results)
             if results or clips:
                 _record(tx, job, landed)
@@ -453,7 +456,7 @@ class Jobs:
             )  # fmt: skip
             if not rows:
                 raise LeaseLost(f"job {job.id}: cancelled, deleted or taken over by another run")
-            self._release(tx, job, begun)
+            release(tx, job, begun)
             if isinstance(outcome, HandedBack) and outcome.stop.pauses:
                 tx.rows(
                     PAUSE,
@@ -464,17 +467,11 @@ class Jobs:
 
         self._database.transaction(work)
 
-    def _release(self, tx: Transaction, job: Job, begun: Sequence[ClipId]) -> None:
-        named = [f"{each.key}:{each.take}" for each in begun]
-        tx.rows(RELEASE_CLIPS, lease=job.lease, begun=named)
-        if named:
-            tx.rows(HOLD_CLIPS, lease=job.lease, begun=named, hold_s=HOLD_S)
-
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:
         """Let go of a lost job's lease and of the clips it won't speak."""
 
         def work(tx: Transaction) -> None:
-            self._release(tx, job, begun)
+            release(tx, job, begun)
             tx.rows(ABANDON, id=job.id, lease=job.lease)
 
         self._database.transaction(work)
@@ -519,7 +516,16 @@ def _job(row: Row, lease: str) -> Job:
     )
 
 
-def _store(tx: Transaction, clips: Sequence[Clip]) -> None:
+def release(tx: Transaction, job: Job, begun: Sequence[ClipId]) -> None:
+    """Free what the lease reserved and didn't speak; `begun` calls may still bring a clip."""
+    named = [f"{each.key}:{each.take}" for each in begun]
+    tx.rows(RELEASE_CLIPS, lease=job.lease, begun=named)
+    if named:
+        tx.rows(HOLD_CLIPS, lease=job.lease, begun=named, hold_s=HOLD_S)
+
+
+def store(tx: Transaction, clips: Sequence[Clip]) -> None:
+    """Write down that these clips are stored."""
     if not clips:
         return
     clips = sorted(clips, key=lambda clip: clip.id)
@@ -579,11 +585,6 @@ def _names(api: Api) -> dict[str, str]:
     """What the templates need to know of the API's tables."""
     jobs, cards = api.jobs, api.cards
     same_type = jobs.types["listId"] == cards.types["listId"]
-    columns = [
-        f"c.{quoted(each.text_column)}::text AS text_{n}, "
-        f"c.{quoted(each.url_column)}::text AS url_{n}"
-        for n, each in enumerate(api.languages)
-    ]
     return {
         "jobs": jobs.name,
         "cards": cards.name,
@@ -595,8 +596,8 @@ def _names(api: Api) -> dict[str, str]:
         "same_list": 'c."listId" = j."listId"'
         if same_type
         else 'c."listId"::text = j."listId"::text',
-        "texts_and_urls": ", ".join(columns),
-        "card_order": ('c."position", ' if cards.has("position") else "") + "c.id",
+        "texts_and_urls": texts_and_urls(api),
+        "card_order": card_order(api),
         "card_touched": _tail(cards.assign()),
         "claimed": _tail(
             jobs.assign(
