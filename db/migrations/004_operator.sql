@@ -51,3 +51,33 @@ CREATE INDEX IF NOT EXISTS selection_card ON tts.selection (card_id, language, m
 
 ALTER TABLE tts.clip ADD COLUMN IF NOT EXISTS withdrawn_at timestamptz;
 COMMENT ON COLUMN tts.clip.withdrawn_at IS 'A take that an operator undid: no other card is given it';
+
+CREATE TABLE IF NOT EXISTS tts.spend (
+    lease        uuid NOT NULL,
+    model        text NOT NULL,
+    voice        text NOT NULL,
+    language     text NOT NULL,
+    is_reported  boolean NOT NULL,
+    job_id       text NOT NULL,
+    user_id      text,
+    day          date NOT NULL,
+    calls        integer NOT NULL,
+    characters   bigint NOT NULL,
+    cost_usd     numeric(14, 6) NOT NULL,
+    PRIMARY KEY (lease, model, voice, language, is_reported)
+);
+COMMENT ON TABLE tts.spend IS 'What each run spent, retakes and failures included';
+COMMENT ON COLUMN tts.spend.day IS 'The day (UTC) on which the run spent first';
+COMMENT ON COLUMN tts.spend.is_reported IS 'Priced by the tokens that the provider told; else by length';
+CREATE INDEX IF NOT EXISTS spend_day ON tts.spend (day);
+CREATE INDEX IF NOT EXISTS spend_job ON tts.spend (job_id);
+
+CREATE TABLE IF NOT EXISTS tts.hold (
+    lease    uuid PRIMARY KEY,
+    job_id   text NOT NULL,
+    day      date NOT NULL,
+    usd      numeric(14, 6) NOT NULL
+);
+COMMENT ON TABLE tts.hold IS 'Money set aside for calls under way; what a run leaves when it dies counts as spent';
+CREATE INDEX IF NOT EXISTS hold_day ON tts.hold (day);
+CREATE INDEX IF NOT EXISTS hold_job ON tts.hold (job_id);

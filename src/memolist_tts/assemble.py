@@ -22,6 +22,7 @@ from memolist_tts.postgres.cards import Cards
 from memolist_tts.postgres.clips import Clips
 from memolist_tts.postgres.connection import Database
 from memolist_tts.postgres.jobs import Jobs
+from memolist_tts.postgres.ledger import SpendBook
 from memolist_tts.postgres.operator import Operator
 from memolist_tts.postgres.orders import Orders
 from memolist_tts.postgres.pace import SharedPace
@@ -83,6 +84,14 @@ class Worker:
         return Orders(self.database, self.api)
 
     @cached_property
+    def ledger(self) -> SpendBook:
+        return SpendBook(
+            self.database,
+            job_budget_usd=self.settings.JOB_BUDGET_USD,
+            day_budget_usd=self.settings.DAILY_BUDGET_USD,
+        )
+
+    @cached_property
     def wake(self) -> Wake | None:
         if not self.settings.QUEUE_URL:
             return None
@@ -119,6 +128,7 @@ class Worker:
             "records",
             "cards",
             "orders",
+            "ledger",
             "client",
             "speakers",
         ):
@@ -228,6 +238,7 @@ class Worker:
                 in_flight=self.settings.MAX_IN_FLIGHT,
                 requests_per_minute=self.settings.REQUESTS_PER_MINUTE,
             ),
+            ledger=self.ledger,
             request=self.request,
             speaker=self.speaker,
             storage=self.storage,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import options as job_options
@@ -42,7 +43,8 @@ from memolist_tts.core.model import (
 )
 from memolist_tts.core.options import BadOptions
 from memolist_tts.core.plan import Plan, Script
-from memolist_tts.core.ports import Clips, Jobs, PaceBook, Speaker, Storage, Wake
+from memolist_tts.core.ports import Clips, Jobs, Ledger, PaceBook, Speaker, Storage, Wake
+from memolist_tts.core.purse import Purse
 from memolist_tts.core.speaking import (
     Given,
     Session,
@@ -80,6 +82,7 @@ class Ports:
     """
     speaker: Callable[[], Speaker]
     """Asked for only where something is to be spoken: it costs a client to make."""
+    ledger: Ledger
     storage: Storage
     wake: Wake | None
     clock: Callable[[], float]
@@ -105,6 +108,7 @@ class _Run:
 
     job: Job
     options: Options
+    purse: Purse
     counted: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
     cost_usd: float = 0.0
@@ -139,7 +143,7 @@ def run_chunk(
         return Report(job_id=job_id, outcome=Failed(code=error.code, message=str(error)))
     if job is None:
         return Report(job_id=job_id, outcome=Idle())
-    run = _Run(job=job, options=Options())
+    run = _Run(job=job, options=Options(), purse=Purse(job, ports.ledger))
     try:
         outcome = _outcome(run, deadline - SETTLE_S, ports, rules, halt)
         ports.jobs.settle(job, outcome, begun=run.begun)
@@ -253,6 +257,7 @@ def _speak_mine(
         flush_s=rules.flush_s,
         clock=ports.clock,
         halt=halt,
+        purse=run.purse,
         has_spoken=run.job.spoken_before + run.counted["spoken"] + len(reserved.stored) > 0,
     )
     try:
@@ -270,12 +275,16 @@ def _speak_mine(
             ]
             clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
             _write(run, results, clips, ports, rules)
+            run.purse.write()
             if run.paused is not None:
                 session.end(run.paused)
     finally:
         run.begun += session.begun
         run.started |= session.started
         _note(run, session)
+        # What can't be written now stays set aside, and counts as spent.
+        with suppress(DatabaseError):
+            run.purse.close()
     return session.stop
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from memolist_tts.core.model import (
@@ -144,6 +145,50 @@ class Clips(Protocol):
 
     def close(self, job: Job, clips: Sequence[Clip], *, begun: Sequence[ClipId]) -> None:
         """Write down what was stored under an `open` lease, and let go of the rest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A run's sums for one model, voice and language."""
+
+    model: str
+    voice: str
+    language: str
+    is_reported: bool
+    """Priced by what the provider told; else estimated from the clip's length."""
+    calls: int
+    characters: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What was set aside, in US dollars, and what the budgets had left before; None: no budget."""
+
+    usd: float = 0.0
+    job_left_usd: float | None = None
+    day_left_usd: float | None = None
+    job_budget_usd: float | None = None
+    day_budget_usd: float | None = None
+    day_ends_s: float = 0.0
+
+
+class Ledger(Protocol):
+    """What all runs spend, and the budgets that they share."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any budget."""
+        ...
+
+    def exchange(
+        self, job: Job, spent: Sequence[Spent], *, held_usd: float, want_usd: float
+    ) -> Granted:
+        """Write this run's sums and what it holds, and set aside up to `want_usd` more.
+
+        Sums and holds are the run's own and whole: repeating it changes nothing.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ import threading
 from memolist_tts.core.chunk import GRACE_S, SETTLE_S, Ports, Rules
 from memolist_tts.core.errors import MemolistError, TryAgain
 from memolist_tts.core.model import Clip, ClipId, Line
+from memolist_tts.core.purse import Purse
 from memolist_tts.core.speaking import Given, Session, Spoken, Terms, clip_of
 from memolist_tts.core.takes import Work
 
@@ -38,12 +39,14 @@ def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> Cli
             look_first=mine.look_first,
             look_until=ports.clock() + mine.held_s,
         )
+        purse = Purse(job, ports.ledger)
         terms = Terms(
             deadline=deadline - SETTLE_S,
             in_flight=1,
             flush_s=rules.flush_s,
             clock=ports.clock,
             halt=threading.Event(),
+            purse=purse,
             has_spoken=True,
         )
         session = Session([work], ports.speaker(), ports.storage, ports.pace, terms)
@@ -51,6 +54,7 @@ def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> Cli
             ended = [spoken for batch in session for spoken in batch]
         finally:
             begun += session.begun
+            purse.close()
         stored += [clip for spoken in ended if (clip := clip_of(spoken)) is not None]
         return _clip(ended, session)
     finally:

@@ -30,6 +30,7 @@ from memolist_tts.core.errors import (
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Stop
 from memolist_tts.core.pacing import Pace, Seen
 from memolist_tts.core.ports import PaceBook, Speaker, Storage
+from memolist_tts.core.purse import Purse
 from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
 
 TRIES = 3
@@ -102,6 +103,7 @@ class Terms:
     clock: Callable[[], float]
     halt: threading.Event
     """Set when the process is asked to end."""
+    purse: Purse
     has_spoken: bool = False
     """Whether the provider took any text of this job before."""
 
@@ -255,6 +257,7 @@ class Session:
             and self._free > 0
             and self._ready
             and self._has_time()
+            and self._has_money()
             and self._has_slot()
         ):
             self._slots.popleft()
@@ -264,6 +267,7 @@ class Session:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
         timeout_s = min(CALL_TIMEOUT_S, left_s)
         self.figures.requests += 1
+        self._terms.purse.start(work)
         task = partial(takes.call, work, self._speaker, self._storage, timeout_s)
         self._start(work, task, is_call=True)
 
@@ -290,6 +294,13 @@ class Session:
             return True
         self._stop(OUT_OF_TIME)
         return False
+
+    def _has_money(self) -> bool:
+        covers = self._terms.purse.covers(self._ready)
+        if isinstance(covers, Stop):
+            self._stop(covers)
+            return False
+        return covers
 
     def _has_slot(self) -> bool:
         if not self._slots:
@@ -349,7 +360,8 @@ class Session:
     def _next_event(self) -> float:
         """When something may start without anything having ended."""
         times = [work.ready_at for work in self._resting]
-        if self._slots and self._ready and self._free > 0 and self.stop is None:
+        is_waiting = self._terms.purse.is_waiting
+        if self._slots and self._ready and self._free > 0 and not is_waiting and self.stop is None:
             times.append(self._slots[0])
         return min(times, default=math.inf)
 
@@ -362,6 +374,7 @@ class Session:
             self._under_way.pop(ticket.work.clip, None)
             if ticket.is_call:
                 del self._calls[ticket]
+                self._terms.purse.end(ticket.work)
                 if not isinstance(report, Exception):
                     self._note_latency(self._terms.clock() - ticket.started)
             if isinstance(report, Exception):

@@ -37,7 +37,7 @@ LATER_COLUMNS = {("clip", "held_until"), ("clip", "withdrawn_at"), ("pause", "us
 """What migrations after the first added to its tables."""
 OUR_TABLES = (
     "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
-    "selection",
+    "selection", "spend", "hold",
 )  # fmt: skip
 
 
