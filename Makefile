@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test e2e check lint types contracts bench bench-init soak dashboard lock clean
+.PHONY: help demo test test-routes e2e check lint types contracts bench bench-init soak dashboard lock clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -27,11 +27,19 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/demo.stamp
 
-demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv for your own)
+demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv, TTS_PROVIDER=realtime)
 	@$(BIN)/python -m local.demo $(if $(DECK),"$(DECK)") $(DEMO_FLAGS)
 
 test: $(VENV)/dev.stamp ## Every test, on real servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What speaks a job, once more by the other two routes.
+SPEAKING := $(addprefix tests/integration/test_,worker.py front_doors.py poll.py cli.py)
+test-routes: $(VENV)/dev.stamp ## The job's tests and the demo by each route to speech
+	@for route in chat realtime; do echo "TTS_PROVIDER=$$route" && export TTS_PROVIDER=$$route \
+	  && $(BIN)/python -m pytest -n 2 --dist loadfile $(SPEAKING) || exit 1; done
+	@for route in endpoint chat realtime; do \
+	  TTS_PROVIDER=$$route $(BIN)/python -m local.demo --check || exit 1; done
 
 # Lambda's own Python, and SAM, each in an environment that holds nothing else.
 E2E := .aws-sam

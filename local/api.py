@@ -35,14 +35,20 @@ class Api:
     def add_list(self, phrases: Iterable[Sequence[str]]) -> str:
         """Insert a list of cards, each with one text a language; the list's id."""
         list_id = _new_id()
-        for position, texts in enumerate(phrases):
+        self.add_cards(list_id, phrases)
+        return list_id
+
+    def add_cards(
+        self, list_id: str, phrases: Iterable[Sequence[str]], first_position: int = 0
+    ) -> None:
+        """Insert further cards into a list."""
+        for position, texts in enumerate(phrases, first_position):
             card: Row = {"id": _new_id(), "listId": list_id}
             for language, text in zip(self._shape.languages, texts, strict=True):
                 card[text_column(language)] = text
             if self._shape.has_position:
                 card["position"] = position
             self._insert("Card", card)
-        return list_id
 
     def add_job(self, list_id: str, **columns: object) -> str:
         """Insert a pending job over a list; `columns` are further ones of "TtsJob"; its id."""

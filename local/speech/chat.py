@@ -102,7 +102,7 @@ def _audio(sound: bytes, reading: Reading) -> dict[str, Any]:
         "id": f"audio_{uuid.uuid4().hex}",
         "data": base64.b64encode(sound).decode(),
         "expires_at": int(time.time()) + 3600,
-        "transcript": reading.transcript,
+        "transcript": reading.transcript or None,
     }
 
 

@@ -57,6 +57,21 @@ def spoilt_pcm(pcm: bytes, fault: Fault | None, language: str) -> bytes:
     return spoil(pcm, fault, language) if spoil and fault else pcm
 
 
+def heard(said: str, fault: Fault | None, language: str) -> str | None:
+    """What a listener would hear where `said` was to be: None where it ends in mid-word."""
+    match fault.fault if fault else None:
+        case "silent" | "hiss" | "noise" | "tone":
+            return ""
+        case "doubled":
+            return f"{said} {said}"
+        case "wrong_word":
+            return _OTHER_TEXT.get(language, _OTHER_TEXT["en"])
+        case "cut_speech" | "incomplete" | "cut_frame" | "cut_mid_frame" | "garbage":
+            return None
+        case _:
+            return said
+
+
 def spoilt_mp3(frames: bytes, pcm: bytes, bit_rate_kbps: int, fault: Fault | None) -> bytes:
     """`frames` with the fault in them, if it is one of bytes."""
     if fault is None:

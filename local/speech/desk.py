@@ -16,11 +16,12 @@ from typing import TypeVar
 from local.speech import language, refusals
 from local.speech.bucket import Level, Pace
 from local.speech.catalogue import MODELS, PITCHES, Model
-from local.speech.clips import share, spoilt_pcm
+from local.speech.clips import heard, share, spoilt_pcm
 from local.speech.faults import Fault, FaultBook, Kind
 from local.speech.ledger import Ask, Charge, Ledger
 from local.speech.refusals import Refused
-from local.speech.sound import spoken
+from local.speech.sound import duration_s, spoken
+from local.speech.words import Utterance, utter
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is about to be sent: the sound, and the words a model says it said."""
+    """What is about to be sent: the sound, and the words a model says it said, if it does."""
 
     pcm: bytes
     transcript: str
@@ -137,17 +138,25 @@ class Desk:
         return levels, refusals.throttled(model.id, worst.kind, worst.limit, worst.wait_s)
 
     def fault_for(self, ask: Ask, kinds: Collection[Kind]) -> Fault | None:
-        return self.faults.pick(ask.input or "", ask.model or "", kinds)
+        text, tongue = ask.input or "", self._tongue(ask)
+
+        def can(rule: Fault) -> bool:
+            return rule.kind is not Kind.WORDS or utter(text, tongue, rule.fault) is not None
+
+        return self.faults.pick(text, ask.model or "", kinds, can)
+
+    def _tongue(self, ask: Ask) -> str:
+        return language.guess(ask.input or "", ask.instructions, self.settings.default_language)
 
     async def read(self, ask: Ask, fault: Fault | None, tokens: int | None = None) -> Reading:
         """Synthesize and charge. Raises `Refused` where nothing can be said.
 
         `tokens`, where given, is the most audio tokens the sound may last.
         """
-        tongue = language.guess(ask.input or "", ask.instructions, self.settings.default_language)
-        words = _words(ask.input or "", fault)
+        tongue, text = self._tongue(ask), ask.input or ""
+        utterance = utter(text, tongue, fault.fault if fault else None) or Utterance(text, text)
         pitch = PITCHES[ask.voice or "alloy"]
-        pcm = await self.in_studio(spoken, words, tongue, pitch, ask.speed)
+        pcm = await self.in_studio(spoken, utterance.said, tongue, pitch, ask.speed)
         if pcm is None:
             raise Refused(
                 refusals.bad_argument("The input holds nothing that can be spoken.", "input")
@@ -158,9 +167,14 @@ class Desk:
         if fault and fault.fault == "incomplete":
             sound = share(sound, fault.at)
         charge = self.ledger.charge(
-            ask, status=200, language=tongue, fault=fault.fault if fault else None
+            ask,
+            status=200,
+            language=tongue,
+            fault=fault.fault if fault else None,
+            said=heard(utterance.said, fault, tongue),
+            seconds=duration_s(sound),
         )
-        return Reading(pcm=sound, transcript=words, charge=charge)
+        return Reading(pcm=sound, transcript=utterance.transcript, charge=charge)
 
     async def in_studio(self, work: Callable[..., T], *arguments: object) -> T:
         """Do `work` off the event loop, which has others to serve."""
@@ -174,13 +188,3 @@ class Desk:
 def text_tokens(text: str) -> int:
     """A rule of thumb (4 characters a token), enough for a limit."""
     return math.ceil(len(text) / 4)
-
-
-def _words(text: str, fault: Fault | None) -> str:
-    match fault.fault if fault else None:
-        case "reworded":
-            return f"Sure: {text}, of course"
-        case "answered":
-            return "Hello! How can I help you today?"
-        case _:
-            return text

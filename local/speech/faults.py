@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -60,6 +62,16 @@ _OTHER_FAULTS: dict[str, tuple[Kind, str]] = {
     "wav": (Kind.BYTES, "a WAV file under audio/mpeg"),
     "reworded": (Kind.WORDS, "says more than the text; the transcript shows it"),
     "answered": (Kind.WORDS, "answers instead of reading; the transcript shows it"),
+    "translated": (Kind.WORDS, "says the words it knows in the other language, English or French"),
+    "other_number": (Kind.WORDS, "says another number, where there is one"),
+    "dropped_word": (Kind.WORDS, "leaves out a word, where there are several"),
+    "extra_word": (Kind.WORDS, "says a word more"),
+    "prefaced": (Kind.WORDS, "says “Sure!” or the like first"),
+    "no_transcript": (Kind.WORDS, "reads the text, but tells no transcript"),
+    "respelled": (
+        Kind.WORDS,
+        "reads the text, and writes its numbers the other way round (14, fourteen): to be accepted",
+    ),
     "no_audio": (Kind.WORDS, "refuses in words, without audio"),
     "full": (Kind.SESSION, "an error event: the session takes no more at once; not charged"),
     "closed": (Kind.SESSION, "closed by the server with a goodbye after `at` of the audio"),
@@ -103,10 +115,12 @@ _DEFAULT_SECONDS = {"drip": 60.0, "slow": 5.0, "padded": 10.0, "late": 3.0}
 class Fault(BaseModel):
     """One rule: commit `fault` on the next `times` requests that match (None = on all).
 
-    `match` is a regular expression searched in the input text, `model` a model id;
-    the rest alters the fault's own defaults: `status`, `type`, `code`, `message`,
-    `retry_after` and `retry_after_ms` of a refusal, `at` (share of the body, 0-1),
-    `seconds`, and `headers`, which any fault can have.
+    Or only on a `share` (0-1) of them: chance decides by `seed`, the text and how often it
+    was asked for, so that a run that is replayed meets the same faults. `match` is a
+    regular expression searched in the input text, `model` a model id; the rest alters the
+    fault's own defaults: `status`, `type`, `code`, `message`, `retry_after` and
+    `retry_after_ms` of a refusal, `at` (share of the body, 0-1), `seconds`, and `headers`,
+    which any fault can have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,6 +129,8 @@ class Fault(BaseModel):
     match: str | None = None
     model: str | None = None
     times: int | None = Field(default=None, ge=1)
+    share: float = Field(default=1.0, ge=0, le=1)
+    seed: int = 0
     status: int | None = Field(default=None, ge=400, le=599)
     type: str | None = None
     code: str | None = None
@@ -167,6 +183,10 @@ class Fault(BaseModel):
             headers=given or plain.headers,
         )
 
+    def strikes(self, text: str, nth: int) -> bool:
+        """Whether chance has it committed on the `nth` request for `text`."""
+        return random.Random(f"{self.seed}/{self.fault}/{nth}/{text}").random() < self.share
+
     def applies(self, text: str, model: str, kinds: Iterable[Kind]) -> bool:
         return (
             self.kind in kinds
@@ -181,6 +201,7 @@ class FaultBook:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._left: dict[int, tuple[Fault, int | None]] = {}
+        self._asked: Counter[tuple[int, str]] = Counter()
         self._next = 0
 
     def add(self, *rules: Fault) -> None:
@@ -194,11 +215,20 @@ class FaultBook:
         with self._lock:
             self._left.clear()
 
-    def pick(self, text: str, model: str, kinds: Iterable[Kind]) -> Fault | None:
-        """The first rule that applies, used up by one."""
+    def pick(
+        self,
+        text: str,
+        model: str,
+        kinds: Iterable[Kind],
+        can: Callable[[Fault], bool] = lambda _: True,
+    ) -> Fault | None:
+        """The first rule that applies, `can` be committed and strikes, used up by one."""
         with self._lock:
             for key, (rule, left) in self._left.items():
-                if left == 0 or not rule.applies(text, model, kinds):
+                if left == 0 or not rule.applies(text, model, kinds) or not can(rule):
+                    continue
+                self._asked[key, text] += 1
+                if not rule.strikes(text, self._asked[key, text]):
                     continue
                 self._left[key] = rule, None if left is None else left - 1
                 return rule

@@ -44,6 +44,10 @@ class Charge:
     language: str
     """What it was spoken in, after the guess."""
     fault: str | None
+    said: str | None
+    """What can be heard; None where the clip breaks off or is damaged."""
+    seconds: float
+    """How long the sound is, before it travels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,16 @@ class Ledger:
         self._seen: list[Seen] = []
         self._takes: Counter[tuple[object, ...]] = Counter()
 
-    def charge(self, ask: Ask, *, status: int, language: str, fault: str | None) -> Charge:
+    def charge(
+        self,
+        ask: Ask,
+        *,
+        status: int,
+        language: str,
+        fault: str | None,
+        said: str | None,
+        seconds: float,
+    ) -> Charge:
         what = (ask.model, ask.voice, ask.input, ask.instructions, ask.speed)
         text = ask.input or ""
         with self._lock:
@@ -85,6 +98,8 @@ class Ledger:
                 characters=len(text),
                 language=language,
                 fault=fault,
+                said=said,
+                seconds=seconds,
             )
             self._charges.append(charge)
             if self._path:

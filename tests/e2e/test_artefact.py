@@ -217,6 +217,7 @@ def deploy(aws: Aws, bridge: Bridge, postgres: Postgres) -> Iterator[Callable[..
                 "DatabaseUrlSecretArn": aws.secret(f"{name}-url", workers_url),
                 "OpenAiApiKeySecretArn": aws.secret(f"{name}-key", API_KEY),
                 "OpenAiBaseUrl": speech.base_url,
+                "TtsProvider": "endpoint",
                 **given,
             }  # fmt: skip
             deployed = aws.deploy(
@@ -242,10 +243,11 @@ def template(timeout_s: int, name: str) -> Path:
     return changed
 
 
+@pytest.mark.parametrize("provider", ["auto", "endpoint", "chat", "realtime"])
 def test_a_message_on_the_queue_becomes_mp3s_and_addresses_on_cards(
-    deploy: Callable[..., Deployed],
+    deploy: Callable[..., Deployed], provider: str
 ) -> None:
-    stack = deploy()
+    stack = deploy(TtsProvider=provider)
 
     list_id, job_id = stack.order(5)
 

@@ -94,6 +94,20 @@ def job_id(number: int) -> str:
     return f"0b6f2a5e-7c1d-4e7e-9a53-{number:012}"
 
 
+def test_a_models_end_is_measured_and_warned_of(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTS_PROVIDER", "endpoint")
+    doors.job(job_id(1))
+
+    assert doors.synthesize("object.json") == []
+
+    lines = [json.loads(each) for each in doors.capsys.readouterr().out.splitlines()]
+    (warned,) = [line for line in lines if line.get("message") == "shutdown_near"]
+    (days,) = [line["DaysToShutdown"] for line in lines if "DaysToShutdown" in line]
+    assert (warned["fix"], [warned["days"]]) == ("Set TTS_PROVIDER=chat.", days)
+
+
 @pytest.mark.parametrize(
     ("event", "number"), [("object.json", 1), ("string.json", 2), ("bare-id.json", 3)]
 )

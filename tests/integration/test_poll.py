@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Deployment:
     output: Path
 
     @contextmanager
-    def poller(self) -> Iterator[subprocess.Popen[bytes]]:
+    def poller(self, **other: str) -> Iterator[subprocess.Popen[bytes]]:
         variables = environment(
             DATABASE_URL=self.url.replace("postgres@", f"postgres:{PASSWORD}@"),
             OPENAI_BASE_URL=self.speech.base_url,
@@ -61,7 +62,7 @@ class Deployment:
             POLL_INTERVAL_MS="100",
             FLUSH_SECONDS="0.2",
             MAX_IN_FLIGHT=str(IN_FLIGHT),
-        )
+        ) | other
         with self.output.open("ab") as output:
             process = subprocess.Popen(
                 [*COMMAND, "poll"], env=variables, stdout=output, stderr=subprocess.STDOUT
@@ -122,6 +123,20 @@ def test_it_says_what_it_works_on_and_no_secret(deployment: Deployment) -> None:
     ]
     assert KEY not in output
     assert PASSWORD not in output
+
+
+def test_it_warns_of_its_models_end_with_the_variable_to_change(deployment: Deployment) -> None:
+    job_id = deployment.api.add_job(deployment.api.add_list([("apple", "pomme")]))
+
+    with deployment.poller(TTS_PROVIDER="endpoint") as process:
+        deployment.wait_until_completed(job_id)
+        assert stop(process) == 0
+
+    (line,) = [line for line in deployment.output.read_text().splitlines() if "shutdown" in line]
+    warned = json.loads(line)
+    assert (warned["level"], warned["message"]) == ("WARNING", "shutdown_near")
+    assert warned["model"] == MODELS["endpoint"]
+    assert warned["fix"] == "Set TTS_PROVIDER=chat."
 
 
 def test_it_completes_jobs_that_come_while_it_runs(deployment: Deployment) -> None:

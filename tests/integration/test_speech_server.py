@@ -616,16 +616,18 @@ def test_the_charge_log_tells_what_was_billed(
         ask(client, "never")
     ask(client, "hello", instructions=IN_ENGLISH)
     charges = control(speech_server, "GET", "/_charges").json()
-    told = [{k: v for k, v in each.items() if k not in ("time", "request_id")} for each in charges]
+    unlike = ("time", "request_id", "seconds")
+    told = [{k: v for k, v in each.items() if k not in unlike} for each in charges]
     same = {"route": "speech", "status": 200, "take": 1, "characters": 5, "fault": None}
     assert told == [
         same
         | {"model": TTS_1, "voice": "nova", "input": "l'été", "speed": 1.5}
-        | {"instructions": None, "language": "fr"},
+        | {"instructions": None, "language": "fr", "said": "l'été"},
         same
         | {"model": MINI, "voice": "alloy", "input": "hello", "speed": 1.0}
-        | {"instructions": IN_ENGLISH, "language": "en"},
+        | {"instructions": IN_ENGLISH, "language": "en", "said": "hello"},
     ]
+    assert all(0.2 < each["seconds"] < 2 for each in charges)
     requests = control(speech_server, "GET", "/_requests").json()
     assert [(each["input"], each["status"], each["code"]) for each in requests] == [
         ("l'été", 200, None),
@@ -711,6 +713,65 @@ def test_a_chat_model_can_say_something_else(
     audio = read_aloud(client).choices[0].message.audio
     assert audio.transcript == transcript
     assert seconds(base64.b64decode(audio.data)) > seconds(plain) + 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "transcript"),
+    [
+        ("translated", "The cat is here", "le chat est here"),
+        ("other_number", "Page 7", "Page 2"),
+        ("other_number", "seven pages", "six pages"),
+        ("dropped_word", "good morning", "good"),
+        ("extra_word", "Good morning", "Good morning so"),
+        ("prefaced", "Good morning", "Of course: Good morning"),
+    ],
+)
+def test_a_chat_model_says_what_its_transcript_tells(
+    speech_server: SpeechServer, client: openai.OpenAI, name: str, text: str, transcript: str
+) -> None:
+    speech_server.add_fault(name)
+    told = read_aloud(client, text).choices[0].message.audio.transcript
+    [charge] = speech_server.charges
+    assert (told, charge.said, charge.fault) == (transcript, transcript, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "transcript"), [("no_transcript", None), ("respelled", "fourteen cats and 2 dogs")]
+)
+def test_a_chat_model_that_reads_the_text_may_tell_it_otherwise(
+    speech_server: SpeechServer, client: openai.OpenAI, name: str, transcript: str | None
+) -> None:
+    speech_server.add_fault(name)
+    text = "14 cats and two dogs"
+    audio = read_aloud(client, text).choices[0].message.audio
+    [charge] = speech_server.charges
+    assert (audio.transcript, charge.said) == (transcript, text)
+    assert seconds(base64.b64decode(audio.data)) == pytest.approx(charge.seconds, abs=0.1)
+
+
+def test_a_fault_of_words_passes_over_what_it_cant_spoil(
+    speech_server: SpeechServer, client: openai.OpenAI
+) -> None:
+    speech_server.add_fault("dropped_word", times=1)
+    for text in ("cat", "black cat"):
+        read_aloud(client, text)
+    assert [charge.fault for charge in speech_server.charges] == [None, "dropped_word"]
+
+
+def test_a_share_of_the_answers_is_spoilt_alike_in_every_run_of_a_seed() -> None:
+    texts = [f"word {n}" for n in range(60)]
+
+    def spoilt(seed: int) -> list[str | None]:
+        with SpeechServer(latency_s=0) as server:
+            server.add_fault("prefaced", share=0.3, seed=seed)
+            with openai.OpenAI(base_url=server.base_url, api_key="any") as client:
+                for text in texts:
+                    read_aloud(client, text)
+            return [charge.fault for charge in server.charges]
+
+    first, again, other = spoilt(1), spoilt(1), spoilt(2)
+    assert first == again != other
+    assert 8 <= first.count("prefaced") <= 28
 
 
 def test_a_chat_model_can_refuse_without_audio(

@@ -6,7 +6,7 @@ import typer
 from aws_lambda_powertools import Logger
 
 from memolist_tts import assemble
-from memolist_tts.announce import log_report
+from memolist_tts.announce import log_ending, log_report
 from memolist_tts.cli import screen
 from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.core.model import Report
@@ -51,11 +51,21 @@ def poll() -> None:
     )
     console.print(f"Polling every {settings.POLL_INTERVAL_MS} ms")
 
+    warned_on = None
+
+    def warn_daily() -> None:
+        nonlocal warned_on
+        if warned_on != assemble.today() and (ending := worker.ending()) is not None:
+            log_ending(logger, ending)
+        warned_on = assemble.today()
+
     def tell(what: Report | Exception) -> None:
+        warn_daily()
         if isinstance(what, Report):
             log_report(logger, what)
         else:
             logger.error("job_broke", problem=f"{type(what).__name__}: {what}")
 
+    warn_daily()
     run_poll(worker, halt, tell)
     console.print("Stopped; what was left is handed back.")

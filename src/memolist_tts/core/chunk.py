@@ -115,6 +115,8 @@ class _Run:
     longest_call_s: float = 0.0
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     total: int = 0
+    speaker: Speaker | None = None
+    """Whom it asked; rests when it ends."""
     begun: list[ClipId] = field(default_factory=list)
     """Clips whose call was abandoned."""
     started: set[ClipId] = field(default_factory=set)
@@ -147,11 +149,14 @@ def run_chunk(
     try:
         outcome = _outcome(run, deadline - SETTLE_S, ports, rules, halt)
         ports.jobs.settle(job, outcome, begun=run.begun)
+        # Row, then message: dying in between costs one sweep, never work.
+        woken = _wake_rest(job, outcome, ports)
     except LeaseLost:
         ports.jobs.abandon(job, begun=list(run.started))
         return _report(run, Lost(), ports.clock() - began)
-    # Row, then message: dying in between costs one sweep, never work.
-    woken = _wake_rest(job, outcome, ports)
+    finally:
+        if run.speaker is not None:
+            run.speaker.rest()
     return _report(run, outcome, ports.clock() - began, wake_failed=not woken)
 
 
@@ -261,7 +266,7 @@ def _speak_mine(
         has_spoken=run.job.spoken_before + run.counted["spoken"] + len(reserved.stored) > 0,
     )
     try:
-        speaker = ports.speaker()
+        speaker = run.speaker = ports.speaker()
     except StopRun as error:
         return stopped_by(error)
     session = Session(works, speaker, ports.storage, ports.pace, terms)

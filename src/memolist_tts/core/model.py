@@ -47,9 +47,10 @@ class Speech:
     mp3: bytes
     request_id: str | None = None
     transcript: str | None = None
-    """What a model that can reword says it said; None for plain text to speech."""
+    """What a model that can answer or reword says it said, "" where it doesn't tell, which
+    is no proof; None for plain text to speech, which can't but read."""
     usage: Usage | None = None
-    """None where the provider doesn't tell."""
+    """None where the provider doesn\'t tell."""
     limits: Limits | None = None
 
 

@@ -37,6 +37,14 @@ class Speaker(Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """Let go of what must not outlive a run; the next `speak` starts afresh.
+
+        Called once a run has settled. What is still being spoken then may be given up,
+        so that it costs no more. Takes a second at most, and never raises.
+        """
+        ...
+
 
 class Storage(Protocol):
     """Immutable objects by name. Thread-safe. Every method raises `StorageError`."""
@@ -71,6 +79,10 @@ class Wake(Protocol):
         `group` is the user (or the job where none is known), for fair queueing.
         Raises `WakeError`.
         """
+        ...
+
+    def prove(self) -> None:
+        """Make sure that the queue is there. Raises `WakeError`."""
         ...
 
     def hurry(self, receipt: str, delay_s: int) -> None:

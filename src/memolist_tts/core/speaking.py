@@ -418,17 +418,25 @@ class Session:
         self._end(work, stored)
 
     def _rejected(self, work: Work, ending: Rejected) -> None:
-        message = f"No sound recording in {len(work.takes)} takes: {ending.reason}. Retry the job."
-        spoken = _spoken(work, Given(code="bad_audio", message=message))
-        if ending.is_mp3 or self._has_stored:
+        count = len(work.takes)
+        message = f"No sound recording in {count} takes: {ending.reason}. Retry the job."
+        if ending.code == "not_verbatim":
+            message = (
+                f"The model did not read the text as it is in {count} takes; in the last such one "
+                f"{ending.reason}. Reword the card, or use another voice, model or TTS_PROVIDER."
+            )
+        spoken = _spoken(work, Given(code=ending.code, message=message))
+        if ending.lacks is None or self._has_stored:
             self._ended.append(spoken)
             return
-        # Nothing was MP3 yet: this may be what the server sends for every text.
+        # Nothing had it yet: this may be what the server sends for every text.
         self._foreign.append(spoken)
         if len(self._foreign) >= ALIKE:
             self._foreign.clear()
-            told = f"the provider sends no MP3 for any of {ALIKE} texts: {ending.reason}"
-            fault = Misconfigured(f"OPENAI_BASE_URL: {told}. Use a server that answers with MP3.")
+            told = f"the provider sends no {ending.lacks} for any of {ALIKE} texts: {ending.reason}"
+            fault = Misconfigured(
+                f"OPENAI_BASE_URL: {told}. Use a server that answers with {ending.lacks}."
+            )
             self._stop(stopped_by(fault))
 
     def _not_found(self, work: Work) -> None:

@@ -84,9 +84,11 @@ class Unfinished:
 class Rejected:
     """No take can be published."""
 
+    code: str
+    """`not_verbatim` where most takes say other words than the text's, else `bad_audio`."""
     reason: str
-    is_mp3: bool
-    """Whether any take was MP3 at all."""
+    lacks: str | None = None
+    """What no take had, "MP3" or "transcript": perhaps the server never sends it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +131,24 @@ def _conclude(work: Work, storage: Storage) -> Stored | Unfinished | Rejected:
         return Unfinished(is_retake=True)
     if sound:
         return _store(work, min(sound, key=_badness), storage)
-    return Rejected(
-        reason=min(work.takes, key=_badness).verdict.reason,
-        is_mp3=not all(_is_foreign(take.verdict) for take in work.takes),
-    )
+    return _rejected([take.verdict for take in work.takes])
+
+
+def _rejected(found: list[Verdict]) -> Rejected:
+    wrong = [each for each in found if each.word_fault]
+    lacks = next((what for what, code in _LACKS.items() if _all_have(code, found)), None)
+    if 2 * len(wrong) > len(found):
+        return Rejected(code="not_verbatim", reason=wrong[-1].word_fault, lacks=lacks)
+    rest = [each for each in found if not each.word_fault]
+    reason = min(rest, key=lambda each: each.badness).reason
+    return Rejected(code="bad_audio", reason=reason, lacks=lacks)
+
+
+_LACKS = {"MP3": FaultCode.NOT_MP3, "transcript": FaultCode.NO_TRANSCRIPT}
+
+
+def _all_have(code: FaultCode, found: list[Verdict]) -> bool:
+    return all(any(fault.code is code for fault in each.hard) for each in found)
 
 
 def keep_best(work: Work, storage: Storage) -> Stored:
@@ -141,23 +157,21 @@ def keep_best(work: Work, storage: Storage) -> Stored:
     return _store(work, best, storage)
 
 
-def _is_foreign(found: Verdict) -> bool:
-    return any(fault.code is FaultCode.NOT_MP3 for fault in found.hard)
-
-
 def _badness(take: Take) -> tuple[int, int, float]:
     return take.verdict.badness
 
 
 def _take(work: Work) -> Take:
     parts = work.parts
-    transcripts = [part.transcript for part in parts if part.transcript is not None]
+    told = [part.transcript for part in parts]
     audio = _joined([part.mp3 for part in parts])
     found = verdict.judge(
         audio,
         work.line.spoken,
+        language=work.line.voice.language,
         speed=work.line.voice.speed,
-        transcript=" ".join(transcripts) if len(transcripts) == len(parts) else None,
+        # A part that isn't told leaves a gap in the whole.
+        transcript=None if told.count(None) == len(told) else " ".join(filter(None, told)),
     )
     if (price := work.line.voice.price) is not None:
         usage = _billed(parts)

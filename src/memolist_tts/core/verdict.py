@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, log, log10
@@ -36,11 +35,12 @@ _FULL_SCALE_POWER = 32_768.0**2
 _FLOOR_DBFS = -120.0
 _FIXED_S = 0.20
 _UNIT_S = 0.060
+_MARK_S = 0.6
+"""A pause in a sentence or an acronym, or a sign within a word that is read out ("dot")."""
+_MARKS = re.compile(r"\.{3}|[,;:.!?](?=[\"')]*\s)|(?<=\w)(?:[./@_]|-(?=\w*@))(?=\w)|(?<=\.\w)\.")
 _SYMBOLS = frozenset("%€$£&+=@#°")
 _LONGEST_ACRONYM = 5
-_SPELLED_LETTERS = 12
-"""The most a digit or a symbol is given; "quatre-vingt-dix-sept" has 9 a digit."""
-_LIGATURES = str.maketrans({"œ": "oe", "æ": "ae"})
+_MOST_QUOTED = 200
 
 
 class FaultCode(StrEnum):
@@ -56,6 +56,7 @@ class FaultCode(StrEnum):
     LONG_LEAD = "long_lead"
     LONG_TAIL = "long_tail"
     REWORDED = "reworded"
+    NO_TRANSCRIPT = "no_transcript"
     LOUD_END = "loud_end"
 
 
@@ -91,6 +92,12 @@ class Verdict:
         return not self.hard
 
     @property
+    def word_fault(self) -> str:
+        """Why the words aren't, or may not be, those of the text; empty where they are."""
+        codes = (FaultCode.REWORDED, FaultCode.NO_TRANSCRIPT)
+        return next((fault.message for fault in self.hard if fault.code in codes), "")
+
+    @property
     def reason(self) -> str:
         """Every fault in words, hard ones first; empty for a clip without any."""
         return "; ".join(fault.message for fault in self.hard + self.soft)
@@ -115,13 +122,20 @@ class _Sound:
 
 
 def judge(
-    mp3: bytes, spoken: str, *, speed: float = 1.0, pace: float = 1.0, transcript: str | None = None
+    mp3: bytes,
+    spoken: str,
+    *,
+    language: str = "",
+    speed: float = 1.0,
+    pace: float = 1.0,
+    transcript: str | None = None,
 ) -> Verdict:
     """Judge one take of the text `spoken`, in some 5 ms a 2 s clip.
 
     `speed` is what was asked of the provider, `pace` the voice's own usual
     `ratio` (1.25 for the gpt-4o family). Never raises on what `mp3` holds.
-    `transcript`, where a model gives one, must say the text.
+    `transcript` is as in `Speech`; unless it's None it must say the text, as
+    `verbatim.says` has it in `language` (ISO 639-1).
     """
     try:
         frames = walk(mp3)
@@ -133,8 +147,8 @@ def judge(
     ratio = sound.speech_s / needed_s
     hard = [
         *_length_faults(len(pcm.samples) / pcm.sample_rate, frames.duration_ms / 1000),
-        *_sound_faults(sound, spoken, ratio, needed_s),
-        *_transcript_faults(transcript, spoken),
+        *_sound_faults(sound, spoken, ratio, needed_s, pace * marked_time_s(spoken) / speed),
+        *_transcript_faults(transcript, spoken, language),
     ]
     return Verdict(
         hard=tuple(hard),
@@ -172,18 +186,9 @@ def needed_time_s(spoken: str) -> float:
     return _FIXED_S + _UNIT_S * sum(_units(word, spoken) for word in spoken.split())
 
 
-def says(transcript: str, spoken: str) -> bool:
-    """Whether a transcript holds the words of `spoken`, all of them and no others.
-
-    Case, accents, ligatures, punctuation and spaces don't count. A word with a
-    digit or a symbol may come back as it is or in letters ("14" as "quatorze"),
-    of which only the number is bounded.
-    """
-    said = _folded(transcript)
-    reached = {0}
-    for piece in _pieces(spoken):
-        reached = {end for start in reached for end in piece.ends(said, start)}
-    return len(said) in reached
+def marked_time_s(spoken: str) -> float:
+    """How much longer a text may take for its punctuation, which need not be heard."""
+    return _MARK_S * sum(2 if mark == "..." else 1 for mark in _MARKS.findall(spoken))
 
 
 def _units(word: str, spoken: str) -> float:
@@ -253,7 +258,9 @@ def _length_faults(decoded_s: float, walked_s: float) -> list[Fault]:
     return [Fault(FaultCode.DAMAGED, message)]
 
 
-def _sound_faults(sound: _Sound, spoken: str, ratio: float, needed_s: float) -> list[Fault]:
+def _sound_faults(
+    sound: _Sound, spoken: str, ratio: float, needed_s: float, marked_s: float
+) -> list[Fault]:
     if sound.active_dbfs < SILENT_DBFS:
         # Nothing else can be said of a clip in which nobody speaks.
         message = f"silent: its loudest parts reach {sound.active_dbfs:.0f} dBFS"
@@ -269,17 +276,30 @@ def _sound_faults(sound: _Sound, spoken: str, ratio: float, needed_s: float) -> 
     checks = (
         (FaultCode.FLAT, is_flat, flat),
         (FaultCode.TOO_SHORT, ratio < lowest, length),
-        (FaultCode.TOO_LONG_AUDIO, ratio > highest, length),
+        (FaultCode.TOO_LONG_AUDIO, sound.speech_s > highest * needed_s + marked_s, length),
         (FaultCode.LONG_LEAD, sound.lead_s > LONGEST_LEAD_S, lead),
         (FaultCode.LONG_TAIL, sound.tail_s > LONGEST_TAIL_S, tail),
     )
     return [Fault(code, message) for code, is_so, message in checks if is_so]
 
 
-def _transcript_faults(transcript: str | None, spoken: str) -> list[Fault]:
-    if transcript is None or says(transcript, spoken):
+def _transcript_faults(transcript: str | None, spoken: str, language: str) -> list[Fault]:
+    if transcript is None:
         return []
-    return [Fault(FaultCode.REWORDED, f"it says “{transcript}” instead of “{spoken}”")]
+    if not transcript.strip():
+        message = "no transcript came with it, so what it says isn't known"
+        return [Fault(FaultCode.NO_TRANSCRIPT, message)]
+    # Late: plain text to speech has no use for it.
+    from memolist_tts.core.verbatim import says
+
+    if says(transcript, spoken, language):
+        return []
+    message = f"it says {_quoted(transcript)} instead of {_quoted(spoken)}"
+    return [Fault(FaultCode.REWORDED, message)]
+
+
+def _quoted(text: str) -> str:
+    return f"“{text}”" if len(text) <= _MOST_QUOTED else f"“{text[:_MOST_QUOTED]}…”"
 
 
 def _soft_faults(sound: _Sound) -> list[Fault]:
@@ -287,48 +307,3 @@ def _soft_faults(sound: _Sound) -> list[Fault]:
         return []
     message = f"it ends in mid-sound, {sound.end_drop_db:.0f} dB under its loudest part"
     return [Fault(FaultCode.LOUD_END, message)]
-
-
-def _folded(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text).casefold().translate(_LIGATURES)
-    return "".join(filter(str.isalnum, decomposed))
-
-
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """A word that a transcript must hold letter by letter."""
-
-    letters: str
-
-    def ends(self, said: str, start: int) -> Iterable[int]:
-        return [start + len(self.letters)] if said.startswith(self.letters, start) else []
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """Digits, or a symbol (no digits): as they are with letters round them, or in letters."""
-
-    digits: str
-
-    def ends(self, said: str, start: int) -> Iterable[int]:
-        before = self._letters(said, start)
-        yield from before[1:]
-        for position in before:
-            if said.startswith(self.digits, position):
-                yield from self._letters(said, position + len(self.digits))
-
-    def _letters(self, said: str, start: int) -> range:
-        end, longest = start, start + _SPELLED_LETTERS * max(1, len(self.digits))
-        while end < min(len(said), longest) and said[end].isalpha():
-            end += 1
-        return range(start, end + 1)
-
-
-def _pieces(spoken: str) -> Iterator[_Plain | _Number]:
-    for word in spoken.split():
-        folded = _folded(word)
-        digits = re.findall(r"\d+", folded)
-        if digits or not _SYMBOLS.isdisjoint(word):
-            yield from map(_Number, digits or [""])
-        else:
-            yield _Plain(folded)

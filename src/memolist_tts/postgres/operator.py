@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from memolist_tts.core.errors import MemolistError, NoSuchJob
 from memolist_tts.core.sweep import Due, Gauges
@@ -59,6 +60,8 @@ SELECT
    WHERE t.finished_at > clock_timestamp() - interval '1 hour' AND t.error_code IS NOT NULL)
     AS failed_1h
 """
+
+CLOCK = "SELECT clock_timestamp() AS now"
 
 # The figures of the old worker's README: jobs by state, the oldest that waits, how long jobs
 # take, how many fail.
@@ -297,6 +300,11 @@ class Operator:
         self._rows(UNBLOCK)
         row = self._rows(RESUME)[0]
         return row["pauses"], row["jobs"]
+
+    def clock(self) -> datetime:
+        """The time by the database's clock, which leases live on."""
+        found: datetime = self._rows(CLOCK)[0]["now"]
+        return found
 
     def pauses(self) -> list[Row]:
         """Why no job is claimed; nothing when they are."""

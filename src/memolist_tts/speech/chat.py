@@ -97,6 +97,9 @@ class ChatSpeaker:
             raise refusal(200, as_body(raw.content), raw.headers, secret=secret) from None
         return _speech(answer, raw.headers, secret)
 
+    def rest(self) -> None:
+        """Nothing: an abandoned call ends by itself, and may still bring its clip."""
+
 
 def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
     choice, pace = answer.choices[0], limits(headers)
@@ -121,7 +124,7 @@ def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
     return Speech(
         mp3=mp3,
         request_id=request_id,
-        transcript=message.audio.transcript if message.audio else None,
+        transcript=(message.audio and message.audio.transcript) or "",
         usage=answer.usage.billed if answer.usage else None,
         limits=pace,
     )

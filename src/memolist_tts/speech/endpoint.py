@@ -39,6 +39,9 @@ class EndpointSpeaker:
             limits=limits(answer.headers),
         )
 
+    def rest(self) -> None:
+        """Nothing: an abandoned call ends by itself, and may still bring its clip."""
+
 
 def _not_audio(content: bytes, headers: Mapping[str, str], secret: str) -> SpeechError | None:
     """The error an answer of success carries after all: gateways wrap refusals in a 200."""

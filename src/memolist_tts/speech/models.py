@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from memolist_tts.core.errors import SpeechError, TryAgain
 from memolist_tts.core.prices import Price
 
 if TYPE_CHECKING:
@@ -97,31 +98,39 @@ def shutdown_date(client: openai.OpenAI, model: str) -> date | None:
     None where neither does: no other server has to know the question, and no
     failure to answer it matters, so nothing is raised. Waits about 5 s at most.
     """
-    told = _told_of(client, model)
-    day = _day(told.get("shutdown_date")) if told else None
+    try:
+        told = told_of(client, model)
+    except SpeechError:
+        told = {}
     is_openai = client.base_url.host.endswith("api.openai.com")
-    return day or announced_end(model, is_openai=is_openai)
+    return _day(told.get("shutdown_date")) or announced_end(model, is_openai=is_openai)
 
 
 def offers(client: openai.OpenAI, model: str) -> bool | None:
     """Whether the server lists `model`; None if it couldn't be asked now. Waits about 5 s."""
-    told = _told_of(client, model)
-    return None if told is None else told.get("id") == model
+    try:
+        return told_of(client, model).get("id") == model
+    except TryAgain:
+        return None
+    except SpeechError:
+        return False
 
 
-def _told_of(client: openai.OpenAI, model: str) -> Mapping[str, Any] | None:
-    """What the server says of a model: nothing ({}) where it knows none, None on a fault."""
+def told_of(client: openai.OpenAI, model: str) -> Mapping[str, Any]:
+    """What the server says of a model (GET /models/…): {} where it says nothing readable.
+
+    Raises a `SpeechError` as speaking would: `KeyRefused`, `Misconfigured` where it knows
+    no such model. Waits about 5 s at most; costs nothing.
+    """
     import openai
 
     from memolist_tts.speech.client import patience
-    from memolist_tts.speech.faults import as_body
+    from memolist_tts.speech.faults import as_body, speech_error
 
     try:
         answer = client.models.with_raw_response.retrieve(model, timeout=patience(ASK_S))
-    except openai.APIStatusError as error:
-        return None if error.status_code in (408, 409, 429) or error.status_code >= 500 else {}
-    except openai.OpenAIError:
-        return None
+    except openai.OpenAIError as error:
+        raise speech_error(error, secret=client.api_key) from None
     body = as_body(answer.content)
     return body if isinstance(body, dict) else {}
 

@@ -1,374 +1,196 @@
-"""OpenAI's Realtime API: one WebSocket per voice, many readings in parallel on it."""
+"""OpenAI's Realtime API: a small pool of sessions for each voice, many texts in parallel."""
 
 from __future__ import annotations
 
-import base64
-import copy
-import itertools
 import json
+import math
 import threading
 import time
-from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
 from openai.resources.realtime.realtime import RealtimeConnection
-from openai.types.realtime import (
-    RateLimitsUpdatedEvent,
-    RealtimeError,
-    RealtimeErrorEvent,
-    RealtimeResponse,
-    RealtimeResponseUsage,
-    RealtimeServerEvent,
-    ResponseAudioDeltaEvent,
-    ResponseAudioTranscriptDoneEvent,
-    ResponseCreatedEvent,
-    ResponseDoneEvent,
-)
-from openai.types.realtime.realtime_response_status import Error as ResponseFault
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from memolist_tts.core.errors import (
-    Misconfigured,
-    NetworkFault,
-    ProviderBusy,
-    SpeechError,
-    UtteranceRefused,
-)
-from memolist_tts.core.model import Limits, Speech, SpeechRequest
-from memolist_tts.core.prices import Usage
-from memolist_tts.speech.faults import as_body, refusal, shown
-from memolist_tts.speech.requests import SAMPLE_RATE_HZ
+from memolist_tts.core.errors import NetworkFault, Throttled
+from memolist_tts.core.model import Speech, SpeechRequest
+from memolist_tts.speech import encoder
+from memolist_tts.speech.session import LIFETIME_S, Session, SessionFull
 
-# A session ends without warning at 60 minutes: none takes new work after 50.
-SESSION_LIFETIME_S = 50 * 60.0
-MP3_KBIT_S = 128
-_SESSION_UPDATE = "session"
+if TYPE_CHECKING:
+    import ssl
 
-# How the API words its kinds of errors, as the HTTP status of the like. What is
-# unknown counts as the provider's fault: no card may suffer for it.
-_STATUS = {
-    "authentication_error": 401,
-    "invalid_api_key": 401,
-    "invalid_request_error": 400,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-}
-
-_Part: TypeAlias = bytes | str | RealtimeResponse | SpeechError
-"""PCM, words, the end of an answer, or what went wrong."""
+TEXTS = 8
+"""At once in a session, before another is opened: what the loss of one takes along."""
+SESSIONS = 8
+"""At once for a voice. Where that isn't enough, each takes more texts, if the API does."""
+OPEN_S = 10.0
+KEEPALIVE_S = 10.0
+"""Between pings, and for the answer to one: a dead peer is known within twice that."""
+GOODBYE_S = 1.0
 
 
 class RealtimeSpeaker:
-    """A `Speaker` over realtime sessions. Thread-safe; `close` ends the sessions.
+    """A `Speaker` over realtime sessions. The client is the caller's to close.
 
-    A voice can't change once a session has spoken, so there is a session for each
-    model, voice and speed, opened when first needed. The connection never
-    reconnects by itself: what was in flight on a lost one may be billed and is
-    reported so; the next utterance opens a new one. Audio comes as PCM and is
-    encoded here (24 kHz mono, 128 kbit/s).
+    A voice can't change once a session has spoken, so there is a pool of sessions for
+    each model, voice and speed. How many answers one session gives at once isn't
+    documented: where the API says that it's too many, no session gets more, and the
+    text is taken to another one. Audio comes as PCM and is encoded here.
     """
 
-    def __init__(self, client: openai.OpenAI, *, lifetime_s: float = SESSION_LIFETIME_S) -> None:
-        _require_encoder()
+    def __init__(
+        self,
+        client: openai.OpenAI,
+        *,
+        lifetime_s: float = LIFETIME_S,
+        keepalive_s: float = KEEPALIVE_S,
+    ) -> None:
+        encoder.require()
         self._client = client
         self._lifetime_s = lifetime_s
+        self._keepalive_s = keepalive_s
         self._lock = threading.Lock()
-        self._sessions: dict[str, _Session] = {}
+        self._pools: dict[str, _Pool] = {}
 
     def speak(self, request: SpeechRequest, timeout_s: float) -> Speech:
         """As `Speaker.speak`. A session that can't start is `Misconfigured`, not the card's."""
-        with self._lock:
-            session = self._session(request)
-            reading = session.expect()
-        return reading.finish(cast(Any, request["response"]), timeout_s)
-
-    def close(self) -> None:
-        """End every session; what is in flight gets a `NetworkFault`. May be called again."""
-        with self._lock:
-            sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            session.close()
-
-    def _session(self, request: SpeechRequest) -> _Session:
-        key = json.dumps([request["model"], request["session"]], sort_keys=True)
-        session = self._sessions.get(key)
-        if session is None or not session.is_usable(time.monotonic()):
-            if session:
-                session.retire()
-            session = self._sessions[key] = self._open(request)
-        return session
-
-    def _open(self, request: SpeechRequest) -> _Session:
-        secret, setup = self._client.api_key, cast(Any, request["session"])
-        try:
-            connection = self._client.realtime.connect(model=str(request["model"])).enter()
-        except InvalidStatus as error:
-            answer = error.response
-            headers = httpx2.Headers(list(answer.headers.raw_items()))
-            fault = refusal(answer.status_code, as_body(answer.body), headers, secret=secret)
-            raise _of_session(fault) from None
-        except (OSError, WebSocketException) as error:
-            raise NetworkFault(
-                f"No session could be opened ({shown(_told(error), secret)}). It is tried again; "
-                "check the network and OPENAI_BASE_URL if this stays.",
-                maybe_billed=False,
-            ) from None
-        session = _Session(connection, secret=secret, ends_at=time.monotonic() + self._lifetime_s)
-        # A session that the provider ends at once has told its listener why.
-        with suppress(OSError, ConnectionClosed):
-            connection.session.update(session=setup, event_id=_SESSION_UPDATE)
-        return session
-
-
-class _Session:
-    """A connection and its listener, which hands each event to the reading it belongs to."""
-
-    def __init__(self, connection: RealtimeConnection, *, secret: str, ends_at: float) -> None:
-        self.limits: Limits | None = None
-        self._connection = connection
-        self._secret = secret
-        self._ends_at = ends_at
-        self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        self._readings: dict[str, _Reading] = {}
-        self._fault: SpeechError | None = None
-        self._is_retired = False
-        # Only the listener uses it: the API's response ids, as our numbers.
-        self._number_of: dict[str | None, str] = {}
-        threading.Thread(target=self._listen, name="realtime", daemon=True).start()
-
-    def is_usable(self, now: float) -> bool:
-        """Whether it may take new work at `now` (seconds, monotonic)."""
-        return self._fault is None and now < self._ends_at
-
-    def expect(self) -> _Reading:
-        """A new reading that gets its events, and keeps the session open, from now on."""
-        with self._lock:
-            number = str(next(self._numbers))
-            reading = self._readings[number] = _Reading(self, number)
-            if self._fault:
-                reading.parts.put(self._fault)
-        return reading
-
-    def send(self, number: str, response: Any) -> None:
-        """Ask for one reading. Raises `ConnectionClosed` or `OSError` if it isn't sent."""
-        asked: Any = {**response, "metadata": {"utterance": number}}
-        self._connection.response.create(response=asked, event_id=number)
-
-    def forget(self, number: str) -> None:
-        """No one waits for this reading any more."""
-        with self._lock:
-            self._readings.pop(number, None)
-            is_over = self._is_retired and not self._readings
-        if is_over:
-            self.close()
-
-    def retire(self) -> None:
-        """Close as soon as what is in flight has ended."""
-        with self._lock:
-            self._is_retired = True
-            is_over = not self._readings
-        if is_over:
-            self.close()
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def fault_of(self, error: RealtimeError | ResponseFault) -> SpeechError:
-        """What the API's account of an error means; it knows no HTTP status."""
-        status = _STATUS.get(error.code or "") or _STATUS.get(error.type or "", 500)
-        return refusal(status, error.to_dict(), {}, secret=self._secret)
-
-    def _listen(self) -> None:
-        told = "closed by the provider"
-        try:
-            for event in self._connection:
-                self._take(event)
-        except Exception as error:  # whatever ends the listening, no one may wait on
-            told = shown(_told(error), self._secret)
-        self._end(_lost(told))
-
-    def _take(self, event: RealtimeServerEvent) -> None:
-        match event:
-            case ResponseCreatedEvent(response=response):
-                self._number_of[response.id] = (response.metadata or {}).get("utterance", "")
-            case ResponseAudioDeltaEvent():
-                self._hand(self._number_of.get(event.response_id), base64.b64decode(event.delta))
-            case ResponseAudioTranscriptDoneEvent():
-                self._hand(self._number_of.get(event.response_id), event.transcript)
-            case ResponseDoneEvent(response=response):
-                self._hand(self._number_of.pop(response.id, None), response)
-            case RateLimitsUpdatedEvent():
-                self.limits = _limits(event)
-            case RealtimeErrorEvent(error=error):
-                self._complain(error)
-            case _:
-                pass
-
-    def _hand(self, number: str | None, part: _Part) -> None:
-        with self._lock:
-            reading = self._readings.get(number or "")
-        if reading:
-            reading.parts.put(part)
-
-    def _complain(self, error: RealtimeError) -> None:
-        if error.code == "session_expired":
-            self._end(_lost(error.message))
-        elif error.event_id in (None, _SESSION_UPDATE):
-            # Without its settings a session would speak with the wrong voice.
-            self._end(_of_session(self.fault_of(error)))
-        else:
-            self._hand(error.event_id, self.fault_of(error))
-
-    def _end(self, fault: SpeechError) -> None:
-        with self._lock:
-            if self._fault:
-                return
-            self._fault = fault
-            readings = list(self._readings.values())
-        for reading in readings:
-            reading.parts.put(fault)
-        self.close()
-
-
-class _Reading:
-    """One utterance in flight."""
-
-    def __init__(self, session: _Session, number: str) -> None:
-        self.parts: SimpleQueue[_Part] = SimpleQueue()
-        self._session = session
-        self._number = number
-
-    def finish(self, response: Any, timeout_s: float) -> Speech:
-        """Ask for it and gather the answer, `timeout_s` at most between two parts."""
-        try:
-            self._ask(response, timeout_s)
-            return self._gather(timeout_s)
-        except SpeechError as error:
-            error.limits = error.limits or self._session.limits
-            raise
-        finally:
-            self._session.forget(self._number)
-
-    def _ask(self, response: Any, timeout_s: float) -> None:
-        try:
-            self._session.send(self._number, response)
-        except (OSError, ConnectionClosed):
-            # The listener learns why the session ended, perhaps a moment later.
-            fault = self._next(timeout_s)
-            if isinstance(fault, SpeechError) and not isinstance(fault, NetworkFault):
-                raise copy.copy(fault) from None
-            raise NetworkFault(
-                "The session ended before the text was sent. It is asked again in a new one.",
-                maybe_billed=False,
-            ) from None
-
-    def _gather(self, timeout_s: float) -> Speech:
-        pcm, words = bytearray(), list[str]()
+        pool = self._pool(request)
+        until = time.monotonic() + timeout_s
         while True:
-            match self._next(timeout_s):
-                case bytes() as sound:
-                    pcm += sound
-                case str() as transcript:
-                    words.append(transcript)
-                case RealtimeResponse() as response:
-                    return self._speech(bytes(pcm), " ".join(words), response)
-                case fault:
-                    # One fault may end many readings, and raising writes on it.
-                    raise copy.copy(fault)
+            with pool.place(until) as session:
+                try:
+                    return session.read(request["response"], timeout_s)
+                except SessionFull as full:
+                    pool.narrow(full.active)
 
-    def _next(self, timeout_s: float) -> _Part:
+    def rest(self) -> None:
+        """As `Speaker.rest`: end every session; what is in flight is cancelled."""
+        with self._lock:
+            pools, self._pools = self._pools, {}
+        goodbyes = [goodbye for pool in pools.values() for goodbye in pool.close()]
+        until = time.monotonic() + GOODBYE_S
+        for goodbye in goodbyes:
+            goodbye.join(max(0.0, until - time.monotonic()))
+
+    def _pool(self, request: SpeechRequest) -> _Pool:
+        name = json.dumps([request["model"], request["session"]], sort_keys=True)
+        with self._lock:
+            if name not in self._pools:
+                self._pools[name] = _Pool(partial(self._session, request))
+            return self._pools[name]
+
+    def _session(self, request: SpeechRequest) -> Session:
+        return Session(
+            partial(self._connect, str(request["model"])),
+            request["session"],
+            secret=self._client.api_key,
+            lifetime_s=self._lifetime_s,
+        )
+
+    def _connect(self, model: str, timeout_s: float) -> RealtimeConnection:
+        # More than the client's type of these names: it hands all to websockets.
+        options: Any = {
+            "open_timeout": min(OPEN_S, timeout_s),
+            "close_timeout": GOODBYE_S,
+            "ping_interval": self._keepalive_s,
+            "ping_timeout": self._keepalive_s,
+        }
+        if self._client.base_url.scheme == "https":
+            options["ssl"] = self._tls
+        return self._client.realtime.connect(
+            model=model, websocket_connection_options=options
+        ).enter()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """One for all sessions, which trusts whom the other routes trust."""
+        return httpx2.create_ssl_context()
+
+
+class _Pool:
+    """The sessions of one voice: opened as the load asks, the least busy one taken."""
+
+    def __init__(self, make: Callable[[], Session]) -> None:
+        self._make = make
+        self._changed = threading.Condition()
+        self._load: dict[Session, int] = {}
+        """Texts in each session, or waiting for it to open."""
+        self._most = math.inf
+        """Texts that the API takes at once in a session, once it has refused one."""
+        self._is_over = False
+
+    @contextmanager
+    def place(self, until: float) -> Iterator[Session]:
+        """A place in a session for one text, waited for `until` (seconds, monotonic).
+
+        Nobody waits for a connection but those who are to speak on it. Raises
+        `Throttled` where no place is free in time.
+        """
+        session, is_new = self._take(until)
         try:
-            return self.parts.get(timeout=timeout_s)
-        except Empty:
-            raise _lost(f"nothing came for {timeout_s:g} s") from None
+            if is_new:
+                session.open(max(0.0, until - time.monotonic()))
+            yield session
+        finally:
+            self._leave(session)
 
-    def _speech(self, pcm: bytes, transcript: str, response: RealtimeResponse) -> Speech:
-        if response.status != "completed" or not pcm:
-            raise self._unspoken(response)
-        return Speech(
-            mp3=_mp3(pcm),
-            request_id=response.id,
-            transcript=transcript,
-            usage=_billed(response.usage),
-            limits=self._session.limits,
-        )
+    def narrow(self, active: int) -> None:
+        """The API took no more than `active` texts in a session."""
+        with self._changed:
+            self._most = min(self._most, active)
 
-    def _unspoken(self, response: RealtimeResponse) -> SpeechError:
-        details = response.status_details
-        if details and details.error:
-            return self._session.fault_of(details.error)
-        reason = (details and details.reason) or "no audio"
-        if reason == "content_filter":
-            return UtteranceRefused(
-                f"The provider's filter stopped this text (response {response.id}). "
-                "Change the text of the card.",
-                signature=(200, reason),
-                request_id=response.id,
-            )
-        return ProviderBusy(
-            f"The answer ended {response.status} ({reason}). It is asked again.",
-            request_id=response.id,
-        )
+    def close(self) -> list[threading.Thread]:
+        """End every session, and whoever waits for a place."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+            return [session.close() for session in self._load]
 
+    def _take(self, until: float) -> tuple[Session, bool]:
+        with self._changed:
+            while (session := self._choice()) is None:
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    raise Throttled(
+                        f"The provider takes {self._most:g} texts at once in a session, and all "
+                        f"{SESSIONS} sessions are taken. Lower MAX_IN_FLIGHT if this stays."
+                    )
+                self._changed.wait(left_s)
+            is_new = session not in self._load
+            self._load[session] = self._load.get(session, 0) + 1
+            return session, is_new
 
-def _billed(usage: RealtimeResponseUsage | None) -> Usage | None:
-    details = usage.output_token_details if usage else None
-    if usage is None or details is None or details.audio_tokens is None:
-        return None
-    return Usage(
-        audio_out=details.audio_tokens,
-        text_in=usage.input_tokens or 0,
-        text_out=(usage.output_tokens or details.audio_tokens) - details.audio_tokens,
-    )
+    def _choice(self) -> Session | None:
+        """The session for the next text; None where all are full."""
+        if self._is_over:
+            raise NetworkFault("The run is over; the text was not sent.", maybe_billed=False)
+        self._drop_unusable()
+        now = time.monotonic()
+        usable = {each: load for each, load in self._load.items() if each.is_usable(now)}
+        # One that is still opening only where the open ones are full.
+        roomy = [each for each, load in usable.items() if load < min(TEXTS, self._most)]
+        if roomy:
+            return min(roomy, key=lambda each: (not each.is_open, usable[each]))
+        if len(usable) < SESSIONS:
+            return self._make()
+        least = min(usable, key=lambda each: usable[each])
+        return least if usable[least] < self._most else None
 
+    def _leave(self, session: Session) -> None:
+        with self._changed:
+            self._load[session] -= 1
+            if not self._is_over:
+                self._drop_unusable()
+            self._changed.notify_all()
 
-def _of_session(fault: SpeechError) -> SpeechError:
-    """No text is to blame for a session that can't start."""
-    return Misconfigured(str(fault)) if isinstance(fault, UtteranceRefused) else fault
-
-
-def _lost(told: str) -> NetworkFault:
-    return NetworkFault(
-        f"No whole answer came in the session ({told}). It may be billed, and is asked again."
-    )
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _limits(event: RateLimitsUpdatedEvent) -> Limits | None:
-    for limit in event.rate_limits:
-        if limit.name == "requests":
-            return Limits(
-                requests_per_minute=limit.limit or None,
-                remaining_requests=limit.remaining,
-                reset_s=limit.reset_seconds,
-            )
-    return None
-
-
-def _require_encoder() -> None:
-    try:
-        import lameenc  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
-    except ImportError:
-        raise Misconfigured(
-            "The realtime route answers in PCM and needs an MP3 encoder. "
-            "Install the package lameenc, or choose another TTS_PROVIDER."
-        ) from None
-
-
-def _mp3(pcm: bytes) -> bytes:
-    import lameenc  # lazily: only this route needs it
-
-    encoder = lameenc.Encoder()
-    encoder.set_bit_rate(MP3_KBIT_S)
-    encoder.set_in_sample_rate(SAMPLE_RATE_HZ)
-    encoder.set_channels(1)
-    encoder.set_quality(5)
-    encoder.silence()
-    return bytes(encoder.encode(pcm)) + bytes(encoder.flush())
+    def _drop_unusable(self) -> None:
+        """Say goodbye to what has failed or grown old, once its last text is read."""
+        now = time.monotonic()
+        over = [s for s, load in self._load.items() if not load and not s.is_usable(now)]
+        for session in over:
+            del self._load[session]
+            session.close()

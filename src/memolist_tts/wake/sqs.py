@@ -91,6 +91,16 @@ class SqsWake:
         if not answer.get("MessageId"):
             raise self._fault(job_id, "the answer holds no message id", _OTHERWISE)
 
+    def prove(self) -> None:
+        """As `Wake.prove`; needs sqs:GetQueueAttributes."""
+        try:
+            self._client.get_queue_attributes(
+                QueueUrl=self._queue_url, AttributeNames=["ApproximateNumberOfMessages"]
+            )
+        except (aws.ClientError, aws.BotoCoreError) as error:
+            told = f"QUEUE_URL {self._queue_url} can't be asked: {error}. {_fix(error)}."
+            raise WakeError(told) from error
+
     def hurry(self, receipt: str, delay_s: int) -> None:
         """As `Wake.hurry`: the message's visibility, shortened."""
         try:

@@ -1,0 +1,177 @@
+"""Whether a deployment can speak: one finding a part, each with its fix. It changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import TypeAlias
+
+from memolist_tts.assemble import Worker, api_key
+from memolist_tts.core import verdict
+from memolist_tts.core.errors import (
+    DatabaseError,
+    KeyRefused,
+    MemolistError,
+    Misconfigured,
+    SchemaMismatch,
+    TryAgain,
+)
+from memolist_tts.core.model import Options
+from memolist_tts.speech.models import known, told_of
+
+MOST_SKEW_S = 5.0
+"""Between this clock and the database's: signatures live on the one, leases on the other."""
+SPEAK_TIMEOUT_S = 20.0
+WORD = "Memolist."
+"""Said by --speak: a name is the same in every language."""
+
+
+class State(StrEnum):
+    """How a part is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """It works, but act before it doesn't."""
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part of the deployment, in a line."""
+
+    part: str
+    state: State
+    told: str
+    """What was found; for a warning or a fault with its fix."""
+
+
+Look: TypeAlias = Callable[[Worker], tuple[State, str]]
+
+
+def examine(worker: Worker, *, speak: bool = False) -> Iterator[Finding]:
+    """Look at each part; what can't be seen because of another's fault is left out.
+
+    With `speak`, each language says a word: that costs a fraction of a cent.
+    """
+    yield from _examine_database(worker)
+    yield _found("storage", _storage, worker)
+    yield _found("queue", _queue, worker)
+    provider = list(_examine_provider(worker))
+    yield from provider
+    if any(each.state is State.FAULT for each in provider):
+        return
+    for language in worker.settings.LANGUAGES:
+        look = partial(_voice, language=language.code, speak=speak)
+        yield _found(f"voice {language.code}", look, worker)
+
+
+def _found(part: str, look: Look, worker: Worker) -> Finding:
+    try:
+        return Finding(part, *look(worker))
+    except MemolistError as error:
+        return Finding(part, State.FAULT, str(error))
+
+
+def _examine_database(worker: Worker) -> Iterator[Finding]:
+    try:
+        api = worker.api
+    except DatabaseError as error:
+        yield Finding("database", State.FAULT, str(error))
+        return
+    except SchemaMismatch as error:
+        yield Finding("database", State.OK, "answers")
+        yield Finding("tables", State.FAULT, str(error))
+        return
+    at = worker.database.address
+    yield Finding("database", State.OK, f"{at.host}:{at.port}/{at.database} answers")
+    yield Finding("tables", State.OK, f"{api.jobs.name}, {api.cards.name} and the schema tts")
+    yield _found("clock", _clock, worker)
+    yield _found("pauses", _pauses, worker)
+
+
+def _clock(worker: Worker) -> tuple[State, str]:
+    skew_s = (datetime.now(UTC) - worker.operator.clock()).total_seconds()
+    if abs(skew_s) <= MOST_SKEW_S:
+        return State.OK, f"{abs(skew_s):.1f} s from the database's"
+    side = "ahead of" if skew_s > 0 else "behind"
+    return (
+        State.WARNING,
+        f"this machine is {abs(skew_s):.0f} s {side} the database: set both by NTP "
+        "(S3 refuses signatures that are minutes off)",
+    )
+
+
+def _pauses(worker: Worker) -> tuple[State, str]:
+    pauses = worker.operator.pauses()
+    if not pauses:
+        return State.OK, "none"
+    reasons = "; ".join(f"{each['code']}: {each['message']}" for each in pauses)
+    return State.WARNING, f"no job is claimed: {reasons}. Lift it with `memolist-tts resume`"
+
+
+def _storage(worker: Worker) -> tuple[State, str]:
+    worker.storage.prove()
+    settings = worker.settings
+    if settings.STORAGE_TYPE == "s3":
+        return State.OK, f"s3://{settings.AWS_S3_BUCKET} takes clips"
+    return State.OK, f"{settings.LOCAL_STORAGE_PATH.resolve()} takes clips"
+
+
+def _queue(worker: Worker) -> tuple[State, str]:
+    if worker.wake is None:
+        return State.OK, "QUEUE_URL is not set: `memolist-tts poll` and the sweep need none"
+    worker.wake.prove()
+    return State.OK, f"{worker.settings.QUEUE_URL} answers"
+
+
+def _examine_provider(worker: Worker) -> Iterator[Finding]:
+    """Key and model, by one question that costs nothing, and the model's end."""
+    fault: MemolistError | None = None
+    try:
+        told_of(worker.client, worker.way().model)
+    except MemolistError as error:
+        fault = error
+    if isinstance(fault, KeyRefused):
+        yield Finding("key", State.FAULT, str(fault))
+        return
+    if isinstance(fault, TryAgain):
+        yield Finding("provider", State.FAULT, str(fault))
+        return
+    is_none = api_key(worker.settings) == "none"
+    yield Finding("key", State.OK, "none is needed" if is_none else "accepted")
+    way = worker.way()
+    named = f"{way.model} by TTS_PROVIDER={way.route}"
+    if fault is None:
+        yield Finding("model", State.OK, named)
+    elif worker.settings.is_openai or (isinstance(fault, Misconfigured) and fault.about):
+        yield Finding("model", State.FAULT, str(fault))
+    else:
+        untold = "the server doesn't tell of its models, --speak asks it for a word"
+        yield Finding("model", State.OK, f"{named}; {untold}")
+    yield _found("shutdown", _shutdown, worker)
+
+
+def _shutdown(worker: Worker) -> tuple[State, str]:
+    if (ending := worker.ending()) is None:
+        return State.OK, "no end of the model is announced"
+    if ending.days < 0:
+        return State.FAULT, f"{ending.model} was closed {-ending.days} days ago. {ending.fix}"
+    told = f"{ending.model} is closed in {ending.days} days"
+    return (State.WARNING, f"{told}. {ending.fix}") if ending.is_near else (State.OK, told)
+
+
+def _voice(worker: Worker, *, language: str, speak: bool) -> tuple[State, str]:
+    voice = worker.voice(language, Options())
+    if not speak:
+        is_known = known(voice.model) is not None
+        return State.OK, voice.name if is_known else f"{voice.name}, not checked (--speak does)"
+    speech = worker.speaker().speak(worker.request(WORD, voice), SPEAK_TIMEOUT_S)
+    heard = verdict.judge(
+        speech.mp3, WORD, language=language, speed=voice.speed, transcript=speech.transcript
+    )
+    if not heard.is_sound:
+        return State.FAULT, f"{voice.name} doesn't speak well: {heard.reason}. Try another voice"
+    return State.OK, f"{voice.name} said {WORD!r} in {heard.speech_ms / 1000:.1f} s"
