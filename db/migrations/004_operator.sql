@@ -81,3 +81,9 @@ CREATE TABLE IF NOT EXISTS tts.hold (
 COMMENT ON TABLE tts.hold IS 'Money set aside for calls under way; what a run leaves when it dies counts as spent';
 CREATE INDEX IF NOT EXISTS hold_day ON tts.hold (day);
 CREATE INDEX IF NOT EXISTS hold_job ON tts.hold (job_id);
+
+ALTER TABLE tts.clip ADD COLUMN IF NOT EXISTS unused_since timestamptz;
+ALTER TABLE tts.clip ADD COLUMN IF NOT EXISTS deleted_at timestamptz;
+COMMENT ON COLUMN tts.clip.unused_since IS 'No card was seen to carry it; a job that gives it to one clears this';
+COMMENT ON COLUMN tts.clip.deleted_at IS 'Given to no card any more; its take is never used again. size_bytes NULL: the object is gone';
+CREATE INDEX IF NOT EXISTS clip_unused ON tts.clip (unused_since) WHERE unused_since IS NOT NULL;

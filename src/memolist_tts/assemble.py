@@ -28,6 +28,7 @@ from memolist_tts.postgres.orders import Orders
 from memolist_tts.postgres.pace import SharedPace
 from memolist_tts.postgres.records import Records
 from memolist_tts.postgres.schema import Api, inspect
+from memolist_tts.postgres.stock import Stock
 from memolist_tts.route import Ending, Way, choose, move, option_fault
 from memolist_tts.settings import Settings
 from memolist_tts.speech import requests
@@ -84,6 +85,10 @@ class Worker:
         return Orders(self.database, self.api)
 
     @cached_property
+    def stock(self) -> Stock:
+        return Stock(self.database, self.api)
+
+    @cached_property
     def ledger(self) -> SpendBook:
         return SpendBook(
             self.database,
@@ -129,6 +134,7 @@ class Worker:
             "cards",
             "orders",
             "ledger",
+            "stock",
             "client",
             "speakers",
         ):

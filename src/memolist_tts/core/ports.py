@@ -57,6 +57,14 @@ class Storage(Protocol):
         """The object's bytes, or None if there surely is none (a 403 is a fault)."""
         ...
 
+    def size(self, name: str) -> int | None:
+        """The object's bytes, counted; None if there surely is none."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove the object, if it is there. Only an operator's rights may allow it."""
+        ...
+
     def prove(self) -> None:
         """Make sure that clips can be kept, before one is paid for. Cheap to repeat."""
         ...

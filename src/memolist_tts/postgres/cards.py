@@ -99,6 +99,7 @@ OF_CLIPS = {
 STORED = """
 SELECT DISTINCT ON (c.key) c.key, c.object_name, c.duration_ms FROM tts.clip c
 WHERE c.key = ANY(cast(:keys AS text[])) AND c.stored_at IS NOT NULL AND c.withdrawn_at IS NULL
+  AND c.deleted_at IS NULL
 ORDER BY c.key, c.take DESC
 """
 

@@ -14,12 +14,21 @@ from memolist_tts.postgres.jobs import release, store
 # meanwhile can't look like a reason for a new take.
 STORED = """
 SELECT DISTINCT ON (c.key) c.key, c.take, max(c.take) OVER (PARTITION BY c.key) AS last_take,
-       c.withdrawn_at IS NULL
+       c.unused_since IS NOT NULL AS is_marked,
+       c.withdrawn_at IS NULL AND c.deleted_at IS NULL
        AND (NOT c.key = ANY(cast(:fresh AS text[]))
             OR c.stored_at >= (SELECT t.started_at FROM tts.job t WHERE t.job_id = :id)) AS will_do
 FROM tts.clip c
 WHERE c.key = ANY(cast(:keys AS text[])) AND c.stored_at IS NOT NULL
-ORDER BY c.key, c.withdrawn_at IS NULL DESC, c.take DESC
+ORDER BY c.key, c.withdrawn_at IS NULL AND c.deleted_at IS NULL DESC, c.take DESC
+"""
+
+# Seen to be unused -> about to be given to a card; not what has been deleted meanwhile.
+KEEP = """
+UPDATE tts.clip c SET unused_since = NULL
+FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[])) AS x (key, take)
+WHERE c.key = x.key AND c.take = x.take AND c.deleted_at IS NULL
+RETURNING c.key
 """
 
 # absent -> reserved by mine.
@@ -88,7 +97,7 @@ class Clips:
             newest = tx.rows(
                 STORED, keys=[line.key for line in lines], fresh=list(fresh), id=job.id
             )
-            stored = [row for row in newest if row["will_do"]]
+            stored = _kept(tx, [row for row in newest if row["will_do"]])
             found = {row["key"] for row in stored}
             wanted = [line for line in lines if line.key not in found]
             takes = {row["key"]: row["last_take"] + 1 for row in newest}
@@ -152,3 +161,13 @@ class Clips:
         named = {"keys": [each.key for each in others], "takes": [each.take for each in others]}
         tx.rows(LOCK, **named)
         return mine + tx.rows(TAKE_OVER, id=job.id, lease=job.lease, **named)
+
+
+def _kept(tx: Transaction, stored: list[Row]) -> list[Row]:
+    """The clips that can be given to cards, safe from being deleted as unused."""
+    if not (marked := [row for row in stored if row["is_marked"]]):
+        return stored
+    marked.sort(key=lambda row: (row["key"], row["take"]))
+    keys, takes = [row["key"] for row in marked], [row["take"] for row in marked]
+    kept = {row["key"] for row in tx.rows(KEEP, keys=keys, takes=takes)}
+    return [row for row in stored if not row["is_marked"] or row["key"] in kept]

@@ -49,6 +49,10 @@ JOIN tts.utterance u
   ON u.job_id = s.job_id AND u.card_id = s.card_id AND u.language = s.language
 WHERE s.card_id = :card_id AND s.language = :language AND s.old_url IS NOT NULL
   AND s.undone_at IS NULL AND u.state IN ('spoken', 'reused')
+  AND NOT EXISTS (
+    SELECT 1 FROM tts.clip d
+    WHERE d.key = substring(s.old_url FROM '([^/]+)-[0-9]+\\.mp3$') AND d.deleted_at IS NOT NULL
+      AND d.object_name = substring(s.old_url FROM '[^/]+$'))
 ORDER BY s.made_at DESC LIMIT 1
 """
 

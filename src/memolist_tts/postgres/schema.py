@@ -33,7 +33,13 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtext('memolist-tts migrate'))"
 STATUSES = ("pending", "processing", "completed", "failed")
 URL_CHARACTERS = 100
 """A clip's name has 73; a CDN's host and scheme come before it."""
-LATER_COLUMNS = {("clip", "held_until"), ("clip", "withdrawn_at"), ("pause", "user_id")}
+LATER_COLUMNS = {
+    ("clip", "held_until"),
+    ("clip", "withdrawn_at"),
+    ("clip", "unused_since"),
+    ("clip", "deleted_at"),
+    ("pause", "user_id"),
+}
 """What migrations after the first added to its tables."""
 OUR_TABLES = (
     "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
