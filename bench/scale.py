@@ -109,7 +109,7 @@ def _one_run(book: Jobs, job_id: str, timed: Callable[[str], AbstractContextMana
         job = book.claim(job_id, lease_s=60)
     assert job is not None, job_id
     with timed("unspoken cards"):
-        phrases, _ = book.read(job)
+        phrases = book.read(job).phrases
     results = [
         Result(phrase=phrase, state=State.SPOKEN, spoken="An apple.", url="https://cdn/a.mp3",
                clip=ClipId(key=f"v1-{uuid.uuid4()}", take=0), characters=9)

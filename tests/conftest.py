@@ -10,11 +10,14 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from deployment import Deployment
 
+from local.api import Api
 from local.postgres import Postgres
 from local.schema import Shape, create_tables
 from local.speech import SpeechServer
@@ -169,3 +172,12 @@ def sqs(aws_url: str) -> Queue:
     client = boto3.client("sqs", endpoint_url=aws_url)
     url = client.create_queue(QueueName=f"test-{uuid.uuid4().hex}")["QueueUrl"]
     return Queue(client, url, aws_url)
+
+
+@pytest.fixture
+def deployment(database: str, speech_server: SpeechServer, tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment of this test's own, and its command line."""
+    with Api(database) as api:
+        made = Deployment(database, api, speech_server, tmp_path / "audio")
+        with made.stack:
+            yield made

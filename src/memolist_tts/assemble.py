@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
@@ -12,16 +13,22 @@ from typing import TYPE_CHECKING
 
 from memolist_tts.core.chunk import Ports, Rules, run_chunk
 from memolist_tts.core.errors import KeyRefused, MemolistError
+from memolist_tts.core.lexicon import Lexicon
 from memolist_tts.core.model import Options, Report, SpeechRequest, Voice
 from memolist_tts.core.options import BadOptions
+from memolist_tts.core.plan import Script
 from memolist_tts.core.ports import Speaker, Storage, Wake
+from memolist_tts.postgres.cards import Cards
 from memolist_tts.postgres.clips import Clips
 from memolist_tts.postgres.connection import Database
 from memolist_tts.postgres.jobs import Jobs
+from memolist_tts.postgres.ledger import SpendBook
 from memolist_tts.postgres.operator import Operator
+from memolist_tts.postgres.orders import Orders
 from memolist_tts.postgres.pace import SharedPace
 from memolist_tts.postgres.records import Records
 from memolist_tts.postgres.schema import Api, inspect
+from memolist_tts.postgres.stock import Stock
 from memolist_tts.route import Ending, Way, choose, move, option_fault
 from memolist_tts.settings import Settings
 from memolist_tts.speech import requests
@@ -70,6 +77,26 @@ class Worker:
         return Records(self.database)
 
     @cached_property
+    def cards(self) -> Cards:
+        return Cards(self.database, self.api)
+
+    @cached_property
+    def orders(self) -> Orders:
+        return Orders(self.database, self.api)
+
+    @cached_property
+    def stock(self) -> Stock:
+        return Stock(self.database, self.api)
+
+    @cached_property
+    def ledger(self) -> SpendBook:
+        return SpendBook(
+            self.database,
+            job_budget_usd=self.settings.JOB_BUDGET_USD,
+            day_budget_usd=self.settings.DAILY_BUDGET_USD,
+        )
+
+    @cached_property
     def wake(self) -> Wake | None:
         if not self.settings.QUEUE_URL:
             return None
@@ -99,7 +126,8 @@ class Worker:
         if "database" in self.__dict__:
             self.database.close()
         for name in (
-            "database", "api", "jobs", "operator", "records", "pace", "client", "speakers",
+            "database", "api", "jobs", "operator", "records", "cards", "orders", "ledger", "stock",
+            "pace", "client", "speakers",
         ):  # fmt: skip
             self.__dict__.pop(name, None)
 
@@ -207,6 +235,7 @@ class Worker:
             jobs=self.jobs,
             clips=Clips(self.database),
             pace=self.pace,
+            ledger=self.ledger,
             request=self.request,
             speaker=self.speaker,
             storage=self.storage,
@@ -238,7 +267,11 @@ class Worker:
         least_turn_s: float = 0.0,
     ) -> Report:
         """`run_chunk` under this deployment's rules, over within `seconds`."""
-        rules = Rules(
+        rules = self.rules(lease_s, least_turn_s)
+        return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
+
+    def rules(self, lease_s: float | None = None, least_turn_s: float = 0.0) -> Rules:
+        return Rules(
             voice=self.voice,
             in_flight=self.settings.MAX_IN_FLIGHT,
             flush_s=self.settings.FLUSH_SECONDS,
@@ -246,7 +279,16 @@ class Worker:
             lease_s=lease_s,
             least_turn_s=least_turn_s,
         )
-        return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
+
+    def script(self, options: Options, words: Mapping[str, Mapping[str, str]]) -> Script:
+        """How phrases become requests under a job's options, with these words of the lexicon."""
+        return Script(
+            options=options,
+            voice=lambda language: self.voice(language, options),
+            request=self.request,
+            owns=self.storage.owns,
+            lexicon=Lexicon(words),
+        )
 
 
 def today() -> date:

@@ -128,6 +128,9 @@ class Settings(BaseModel):
     POLL_INTERVAL_MS: int = Field(default=5000, ge=50)
     MAX_IN_FLIGHT: int = Field(default=32, ge=1, le=512)
     REQUESTS_PER_MINUTE: float | None = Field(default=None, gt=0)
+    JOB_BUDGET_USD: float | None = Field(default=None, gt=0)
+    DAILY_BUDGET_USD: float | None = Field(default=None, gt=0)
+    """What all workers may spend in a day (UTC), at list prices."""
     MAX_PHRASES_PER_JOB: int = Field(default=200, ge=1)
     MAX_ATTEMPTS: int = Field(default=3, ge=1)
     FLUSH_SECONDS: float = Field(default=1.0, gt=0, le=10)

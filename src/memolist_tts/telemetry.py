@@ -134,7 +134,7 @@ OLDEST_PENDING_SECONDS = _sweep(
     "OldestPendingSeconds", MetricUnit.Seconds, "How long the oldest of them has waited"
 )
 STALLED_JOBS = _sweep("StalledJobs", MetricUnit.Count, "Jobs in work whose lease ran out unnoticed")
-PAUSED = _sweep("Paused", MetricUnit.NoUnit, "1 while all work is paused, else 0")
+PAUSED = _sweep("Paused", MetricUnit.NoUnit, "1 while all work, or a user's, is paused, else 0")
 FAILURE_RATE_1H = _sweep(
     "FailureRate1h", MetricUnit.Percent, "Jobs failed of those that ended within the last hour"
 )

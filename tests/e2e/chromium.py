@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -62,6 +63,25 @@ class Page:
         )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def look(self, *, width: int, is_dark: bool = False) -> None:
+        """Be a screen of this width in CSS pixels, with this colour scheme."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=800, deviceScaleFactor=1, mobile=width < 600,
+        )  # fmt: skip
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def screenshot(self, path: Path) -> None:
+        """Keep what is on the screen as a PNG."""
+        shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        path.write_bytes(b64decode(shot["data"]))
+
+    def press(self, key: str) -> None:
+        """Type one key."""
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, text=key)
 
     def _call(self, method: str, **parameters: object) -> dict[str, Any]:
         number = next(self._numbers)

@@ -155,3 +155,17 @@ def test_a_job_that_has_ended_cant_be_cancelled_and_a_pending_one_can(
     """)
 
     assert told == [False, True, "failed"]
+
+
+def test_jobs_that_are_started_at_the_same_moment_are_one(stack: Embedded, node: Run) -> None:
+    list_id = add_list(stack, ("rain", "pluie"))
+
+    ids, later = node(f"""
+      const start = () => api.speakListOnce("{list_id}", "user-1");
+      const ids = await Promise.all([start(), start(), start()]);
+      const job = await ended(ids[0]);
+      return [ids, [job.status, await start() === ids[0]]];
+    """)
+
+    assert len(set(ids)) == 1
+    assert later == ["completed", False]

@@ -9,7 +9,7 @@ import pytest
 
 from local.schema import Shape
 from memolist_tts.core.model import Language
-from memolist_tts.postgres import clips, jobs, operator
+from memolist_tts.postgres import cards, clips, jobs, ledger, operator, orders, records
 from memolist_tts.postgres.connection import Database, Transaction
 from memolist_tts.postgres.schema import inspect
 
@@ -35,6 +35,12 @@ SELECT job_id, 'card', language, 'spoken', '' FROM tts.job, (VALUES ('en'), ('fr
 INSERT INTO tts.clip (key, take, object_name, provider, model, voice, language, spoken_text,
                       characters, stored_at)
 SELECT 'v1-' || job_id, 0, '', '', '', '', '', '', 0, now() FROM tts.job;
+INSERT INTO tts.spend
+SELECT CAST('__TOKEN__' AS uuid), job_id, '', '', false, job_id, NULL,
+       CAST('2026-01-01' AS date) + CAST(random() * 300 AS integer), 1, 1, 1 FROM tts.job;
+INSERT INTO tts.selection (job_id, card_id, language, old_url)
+SELECT job_id, job_id, 'en', 'x' FROM tts.job;
+INSERT INTO tts.direction SELECT job_id, 'en', 'x' FROM tts.job;
 ANALYZE;
 """
 PARAMETERS: dict[str, object] = {
@@ -44,7 +50,9 @@ PARAMETERS: dict[str, object] = {
     "error": None, "keys": [f"v1-{JOB}"], "force": True, "takes": [0], "sizes": [1],
     "durations": [1], "costs": ["0"], "request_ids": ["x"], "limit": 10, "user": "user-01",
     "turn_s": 10.0, "again_s": 1800.0, "begun": [], "hold_s": 1.0, "card_ids": [JOB],
-    "shown": ["a"], "old_urls": [None], "urls": ["https://u"],
+    "shown": ["a"], "old_urls": [None], "urls": ["https://u"], "fresh": [f"v1-{JOB}"],
+    "code": "refused", "since_s": 60.0, "voice": "nova", "card": "x",
+    "day": "2026-03-01", "ids": [JOB], "card_id": JOB, "language": "en",
 }  # fmt: skip
 
 
@@ -59,7 +67,9 @@ def filled(
     shape = Shape(id_type=id_type, status_type=status_type, job_columns=("userId",))
     name = databases.create(shape, is_migrated=True)  # type: ignore[attr-defined]
     database = Database(postgres.url(name))  # type: ignore[attr-defined]
-    database.transaction(lambda tx: tx.script(FILL.replace("__ID__", id_type)))
+    database.transaction(
+        lambda tx: tx.script(FILL.replace("__ID__", id_type).replace("__TOKEN__", TOKEN))
+    )
     yield database, jobs.Jobs(database, inspect(database, LANGUAGES), max_attempts=3)
     database.close()
     postgres.drop(name)  # type: ignore[attr-defined]
@@ -120,6 +130,34 @@ def test_clips_are_found_by_their_keys(filled: tuple[Database, jobs.Jobs], state
     assert "Seq Scan" not in plan(filled, getattr(clips, statement))
 
 
+@pytest.mark.parametrize(
+    "statement", ["UTTERANCES", "FAILURES", "FAILURE_CODES", "CLIPS_OF_A_VOICE", "CLIPS_OF_A_CARD"]
+)
+def test_what_an_operator_looks_at_is_found_by_index(
+    filled: tuple[Database, jobs.Jobs], statement: str
+) -> None:
+    asked = {"CLIPS_OF_A_VOICE": {"voice": "nova"}, "CLIPS_OF_A_CARD": {"card": "x"}}
+    if statement in asked:
+        where = records.conditions(asked[statement])
+        sql = records.CLIPS.format(where=where)
+    else:
+        sql = getattr(records, statement)
+
+    assert "Seq Scan" not in plan(filled, sql)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [ledger.USED, cards.DIRECTIONS, cards.SELECTION, cards.STORED, orders.LAST],
+    ids=["USED", "DIRECTIONS", "SELECTION", "STORED", "LAST"],
+)
+def test_money_and_directions_are_found_by_index(
+    filled: tuple[Database, jobs.Jobs], statement: str
+) -> None:
+    # What is set aside is a row a run under way.
+    assert "Seq Scan" not in plan(filled, statement).replace("Seq Scan on hold", "hold")
+
+
 def test_a_plan_that_reads_a_whole_table_would_be_seen(
     filled: tuple[Database, jobs.Jobs],
 ) -> None:
@@ -151,7 +189,8 @@ def test_migrating_again_changes_nothing_and_the_apis_tables_stay_as_they_were(
     assert columns() == once
     assert [row for row in once if row["table_schema"] == "public"] == before
     assert {row["table_name"] for row in once if row["table_schema"] == "tts"} == {
-        "job", "clip", "utterance", "pace", "pause", "progress", "failure",
+        "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
+        "selection", "spend", "hold",
     }  # fmt: skip
     database.close()
 

@@ -382,7 +382,7 @@ def test_without_money_all_jobs_wait_and_a_retry_takes_them_up_again(place: Plac
     assert place.run(other_id).outcome == Idle()
 
     place.speech.clear_faults()
-    assert place.worker().operator.retry(job_id)
+    assert place.worker().operator.retry([job_id])
 
     assert place.run(job_id).outcome == Completed()
     assert place.run(other_id).outcome == Completed()
@@ -575,7 +575,7 @@ def test_a_paused_worker_claims_nothing_until_it_is_resumed(
     place: Place, command: Callable[..., Any]
 ) -> None:
     _, job_id = place.job_over(WORDS)
-    command("pause", "for lunch")
+    command("pause", "--why", "for lunch")
     assert place.run(job_id).outcome == Idle()
     assert place.api.job(job_id)["status"] == "pending"
 

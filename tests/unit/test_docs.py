@@ -18,7 +18,10 @@ from memolist_tts.settings import INSTRUCTIONS, Settings
 PACKAGE = PROJECT / "src" / "memolist_tts"
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("db/*.md"), *PROJECT.glob("docs/**/*.md")])
 # What a card or a job can carry is decided in these; other codes name other things.
-SPEAKING = ("core/chunk.py", "core/plan.py", "core/speaking.py", "core/takes.py", "speech/*.py")
+SPEAKING = (
+    "core/chunk.py", "core/plan.py", "core/speaking.py", "core/takes.py", "core/purse.py",
+    "speech/*.py",
+)  # fmt: skip
 
 
 def first_cells(document: Path, head: str) -> list[str]:

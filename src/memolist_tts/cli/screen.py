@@ -40,6 +40,15 @@ def emit(value: object) -> None:
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
 
 
+def answer(as_json: bool, told: object, *lines: str) -> None:
+    """What a command did: `told` for a script, else `lines` for a person."""
+    if as_json:
+        emit(told)
+        return
+    for line in lines:
+        console.print(line)
+
+
 def _plain(value: object) -> object:
     match value:
         case Decimal():
@@ -98,8 +107,9 @@ def usd(value: Decimal | float | None) -> str:
 
 def pause_line(pause: Mapping[str, Any]) -> str:
     """Why no job is claimed, and until when."""
-    until = f"until {pause['until']:%H:%M} UTC" if pause["until"] else FOREVER
-    return f"Paused {until}: {pause['code']}: {pause['message']}"
+    until = f"until {when(pause['until'])} UTC" if pause["until"] else FOREVER
+    whose = "" if pause["user_id"] is None else f" for user {pause['user_id']}"
+    return f"Paused{whose} {until}: {pause['code'].partition(':')[0]}: {pause['message']}"
 
 
 def progress() -> Progress:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,7 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many row
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, watch, failures, clips):
+    for command in (status, watch, failures, clips, costs):
         app.command()(command)
 
 
@@ -62,6 +63,7 @@ def _overview(worker: Worker) -> dict[str, Any]:
         "oldest_pending_s": figures["oldest_pending_s"],
         "average_s": figures["average_s"],
         "failure_rate": figures["failed"] / ended if ended else None,
+        "today": worker.ledger.today() | {"budget_usd": worker.settings.DAILY_BUDGET_USD},
         "rates": worker.operator.rates(),
         "pauses": worker.operator.pauses(),
     }
@@ -75,11 +77,19 @@ def _show_overview(told: dict[str, Any]) -> None:
             ("Oldest pending", screen.took(told["oldest_pending_s"])),
             ("Average time from insert to completed", screen.took(told["average_s"])),
             ("Failure rate", "no job has ended" if rate is None else f"{100 * rate:.1f} %"),
+            ("Money today", _money(told["today"])),
             *((f"Pace {each['provider']}", _pace(each)) for each in told["rates"]),
         ]
     )
     for pause in told["pauses"]:
         console.print(screen.pause_line(pause))
+
+
+def _money(today: dict[str, Any]) -> str:
+    told = screen.usd(today["spent_usd"])
+    if today["held_usd"]:
+        told += f", {screen.usd(today['held_usd'])} set aside"
+    return told + (f" of {today['budget_usd']:g}" if today["budget_usd"] else "")
 
 
 def _pace(each: dict[str, Any]) -> str:
@@ -154,19 +164,19 @@ def watch(
 ) -> None:
     """Follow a job to its end: spoken, reused, failed, left, a second, time left. 3: it failed."""
     worker = open_worker()
-    looks = _looks(worker, job, every)
+    seen = looks(worker, job, every)
     state = ""
     if as_json:
-        for look in looks:
+        for look in seen:
             state = look["status"]
             screen.emit(look)
     else:
-        state = _show_looks(job, looks)
+        state = _show_looks(job, seen)
     if state != "completed":
         raise typer.Exit(Exit.UNWELL)
 
 
-def _looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
+def looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
     """How the job stands, whenever that has changed, to its end."""
     pace, before = _Pace(), None
     while True:
@@ -302,6 +312,41 @@ def clips(
         )  # fmt: skip
     screen.show(table)
     screen.ended(len(rows), "clips", limit)
+
+
+class By(StrEnum):
+    """What costs can be summed by."""
+
+    DAY = "day"
+    JOB = "job"
+    USER = "user"
+    VOICE = "voice"
+    MODEL = "model"
+    LANGUAGE = "language"
+
+
+def costs(
+    by: Annotated[By, typer.Option(help="What to sum by.")] = By.DAY,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="Today and the days before.")] = 30,
+    limit: Limit = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """What was spent, retakes and failures included: as the provider reported, or estimated."""
+    rows = open_worker().ledger.costs(by.value, days=days, limit=limit)
+    if as_json:
+        for row in rows:
+            screen.emit({by.value: row.pop("name"), **row})
+        return
+    if not rows:
+        console.print("Nothing was spent.")
+        return
+    table = screen.table(by.value, "calls", "characters", "reported USD", "estimated USD")
+    for row in rows:
+        reported, estimated = f"{row['reported_usd']:.4f}", f"{row['estimated_usd']:.4f}"
+        calls, characters = f"{row['calls']:,}", f"{row['characters']:,}"
+        table.add_row(row["name"], calls, characters, reported, estimated)
+    screen.show(table)
+    screen.ended(len(rows), "rows", limit)
 
 
 def asked(where: Sequence[str]) -> dict[str, str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import typer
 from aws_lambda_powertools import Logger
-from rich.console import Console
 
 from memolist_tts import assemble
 from memolist_tts.announce import log_ending, log_report
+from memolist_tts.cli import screen
+from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.core.model import Report
 from memolist_tts.poll import halt_on_signals
 from memolist_tts.poll import poll as run_poll
 from memolist_tts.postgres.schema import migrate as run_migrations
 from memolist_tts.settings import Needs, Settings
-
-console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def register(app: typer.Typer) -> None:
@@ -23,11 +22,11 @@ def register(app: typer.Typer) -> None:
     app.command()(poll)
 
 
-def migrate() -> None:
+def migrate(as_json: JsonFlag = False) -> None:
     """Make or update the schema `tts`; the API's tables are left alone. Safe to repeat."""
     settings = Settings.load(Needs.DATABASE)
-    for name in run_migrations(assemble.database_url(settings)):
-        console.print(f"applied {name}")
+    applied = run_migrations(assemble.database_url(settings))
+    screen.answer(as_json, {"applied": applied}, *(f"applied {name}" for name in applied))
 
 
 def poll() -> None:

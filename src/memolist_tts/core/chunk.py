@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
@@ -17,6 +18,7 @@ from memolist_tts.core.errors import (
     StorageError,
     WakeError,
 )
+from memolist_tts.core.lexicon import Lexicon
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -41,7 +43,8 @@ from memolist_tts.core.model import (
 )
 from memolist_tts.core.options import BadOptions
 from memolist_tts.core.plan import Plan, Script
-from memolist_tts.core.ports import Clips, Jobs, PaceBook, Speaker, Storage, Wake
+from memolist_tts.core.ports import Clips, Jobs, Ledger, PaceBook, Speaker, Storage, Wake
+from memolist_tts.core.purse import Purse
 from memolist_tts.core.speaking import (
     Given,
     Session,
@@ -81,6 +84,7 @@ class Ports:
     """
     speaker: Callable[[], Speaker]
     """Asked for only where something is to be spoken: it costs a client to make."""
+    ledger: Ledger
     storage: Storage
     wake: Wake | None
     clock: Callable[[], float]
@@ -108,6 +112,7 @@ class _Run:
 
     job: Job
     options: Options
+    purse: Purse
     counted: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
     cost_usd: float = 0.0
@@ -122,6 +127,10 @@ class _Run:
     """Clips whose call was abandoned."""
     started: set[ClipId] = field(default_factory=set)
     """Clips that may have been stored, written down or not."""
+    voices: set[str] = field(default_factory=set)
+    """Voices that an operator chose for single cards."""
+    paused: Stop | None = None
+    """An operator has paused the job: no call starts any more."""
 
 
 def run_chunk(
@@ -142,7 +151,12 @@ def run_chunk(
         return Report(job_id=job_id, outcome=Failed(code=error.code, message=str(error)))
     if job is None:
         return Report(job_id=job_id, outcome=Idle())
-    run = _Run(job=job, options=Options(), turn_until=began + rules.least_turn_s)
+    run = _Run(
+        job=job,
+        options=Options(),
+        turn_until=began + rules.least_turn_s,
+        purse=Purse(job, ports.ledger),
+    )
     try:
         outcome = _outcome(run, deadline - SETTLE_S, ports, rules, halt)
         ports.jobs.settle(job, outcome, begun=run.begun)
@@ -184,7 +198,10 @@ def _speak_job(
         owns=ports.storage.owns,
     )
     while True:
-        left = plan.draw_up(*ports.jobs.read(run.job), script)
+        reading = ports.jobs.read(run.job)
+        script = replace(script, lexicon=Lexicon(reading.lexicon))
+        run.voices = {phrase.voice for phrase in reading.phrases if phrase.voice}
+        left = plan.draw_up(reading.phrases, reading.ended, script)
         run.total = left.total
         if left.cards > rules.max_phrases:
             return _too_many(left.cards, rules.max_phrases)
@@ -199,8 +216,10 @@ def _speak_round(
     run: _Run, left: Plan, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
 ) -> Stop | None:
     """Reuse what is stored, speak what is ours, wait for what others speak."""
-    reserved = ports.clips.reserve(run.job, list(left.lines.values()), force=run.options.force)
+    reserved = ports.clips.reserve(run.job, list(left.lines.values()), fresh=left.fresh)
     _write(run, _reused(left, reserved, ports.storage), [], ports, rules)
+    if run.paused is not None and len(reserved.stored) < len(left.lines):
+        return run.paused
     if reserved.mine:
         if (stop := _storage_fault(ports.storage)) is not None:
             return stop
@@ -254,6 +273,7 @@ def _speak_mine(
         flush_s=rules.flush_s,
         clock=ports.clock,
         halt=halt,
+        purse=run.purse,
         has_spoken=run.job.spoken_before + run.counted["spoken"] + len(reserved.stored) > 0,
     )
     try:
@@ -271,12 +291,18 @@ def _speak_mine(
             ]
             clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
             _write(run, results, clips, ports, rules)
-            if ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S):
+            run.purse.write()
+            if run.paused is not None:
+                session.end(run.paused)
+            elif ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S):
                 session.end_turn()
     finally:
         run.begun += session.begun
         run.started |= session.started
         _note(run, session)
+        # What can't be written now stays set aside, and counts as spent.
+        with suppress(DatabaseError):
+            run.purse.close()
     return session.stop
 
 
@@ -343,9 +369,12 @@ def _write(
 ) -> None:
     """Flush, count what landed, and give up on cards that keep changing."""
     results = [_given_up(r) if run.changes[_place(r)] >= MOST_CHANGES else r for r in results]
-    landed = ports.jobs.flush(
+    flushed = ports.jobs.flush(
         run.job, results, clips, total=run.total, renew_s=rules.lease_s or 0.0
     )
+    if flushed.paused is not None:
+        run.paused = Stop(code="paused", message=flushed.paused)
+    landed = flushed.landed
     missed = {_place(r) for r in results} - {_place(r) for r in landed}
     run.changes.update(missed)
     for result in landed:
@@ -386,7 +415,7 @@ def _verdict(
 ) -> Completed | Failed | HandedBack:
     """The state a chunk leaves behind."""
     if stop is not None:
-        return _stopped(run.options, stop)
+        return _stopped(run, stop)
     counts, failures = counted
     if not counts.failed:
         return Completed()
@@ -398,9 +427,11 @@ def _verdict(
     )
 
 
-def _stopped(options: Options, stop: Stop) -> Failed | HandedBack:
+def _stopped(run: _Run, stop: Stop) -> Failed | HandedBack:
     """A job whose own options can't be spoken fails alone; anything else is handed back."""
-    asked = {"voice": options.voice, "model": options.model}.get(stop.about or "")
+    options = run.options
+    chosen = options.voice or ", ".join(sorted(run.voices))
+    asked = {"voice": chosen, "model": options.model}.get(stop.about or "")
     if asked:
         message = f"The provider refuses options.{stop.about} = {asked}: {stop.message}"
         return Failed(code="bad_options", message=message)
@@ -410,11 +441,12 @@ def _stopped(options: Options, stop: Stop) -> Failed | HandedBack:
 def _wake_rest(job: Job, outcome: Outcome, ports: Ports) -> bool:
     if ports.wake is None or not isinstance(outcome, HandedBack):
         return True
-    if outcome.stop.delay_s > LONGEST_QUEUE_DELAY_S or outcome.stop.rings:
+    stop = outcome.stop
+    if stop.delay_s > LONGEST_QUEUE_DELAY_S or stop.rings or stop.code == "paused":
         # The queue can't wait that long, or a person must act first; the sweep will wake it.
         return True
     try:
-        ports.wake.send(job.id, group=job.group, delay_s=outcome.stop.delay_s)
+        ports.wake.send(job.id, group=job.group, delay_s=stop.delay_s)
     except WakeError:
         return False
     ports.jobs.woken(job)

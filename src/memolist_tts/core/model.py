@@ -101,6 +101,14 @@ class Phrase:
     language: str
     shown: str | None
     url: str | None
+    say: str | None = None
+    """An operator's wording, instead of what is shown."""
+    hint: str | None = None
+    """An operator's addition to the instructions."""
+    voice: str | None = None
+    """Instead of the job's, where an operator chose one."""
+    replaces: str | None = None
+    """The audio of ours that an operator wants replaced: no other is."""
 
 
 class State(StrEnum):
@@ -120,6 +128,17 @@ class Ended:
     state: State
     shown: str | None
     url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a job is about, as it is now."""
+
+    phrases: Sequence[Phrase]
+    ended: Mapping[tuple[str, str], Ended]
+    """What the job already did, by card and language."""
+    lexicon: Mapping[str, Mapping[str, str]]
+    """Language to word to what is said for it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -196,6 +215,16 @@ class Result:
     characters: int = 0
     """Sent to the provider for this utterance, retakes included; 0 where nothing was."""
     cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flushed:
+    """What became of a flush."""
+
+    landed: Sequence[Result]
+    """What was written: a changed card's result is not."""
+    paused: str | None = None
+    """Why an operator wants the run to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import text
 from memolist_tts.core.errors import UtteranceRefused
 from memolist_tts.core.key import audio_key
+from memolist_tts.core.lexicon import Lexicon
 from memolist_tts.core.model import (
     Ended,
     Line,
@@ -29,6 +30,8 @@ class Plan:
     phrases: dict[str, list[Phrase]] = field(default_factory=dict)
     """For each line's key the phrases that want it, duplicates together."""
     total: int = 0
+    fresh: set[str] = field(default_factory=set)
+    """Keys for which a take that was stored before won't do."""
 
     @property
     def cards(self) -> int:
@@ -45,6 +48,7 @@ class Script:
     """The voice of a language, the job's options applied."""
     request: Callable[[str, Voice], SpeechRequest]
     owns: Callable[[str], bool]
+    lexicon: Lexicon = field(default_factory=Lexicon)
 
 
 def draw_up(
@@ -59,12 +63,14 @@ def draw_up(
         if (kept := _kept(phrase, before, script)) is not None:
             plan.ended.append(kept)
             continue
-        said = _line(phrase, script)
+        said = line_of(phrase, script)
         if isinstance(said, Result):
             plan.ended.append(said)
-        else:
-            plan.lines.setdefault(said.key, said)
-            plan.phrases.setdefault(said.key, []).append(phrase)
+            continue
+        plan.lines.setdefault(said.key, said)
+        plan.phrases.setdefault(said.key, []).append(phrase)
+        if script.options.force or _carries(phrase, said.key):
+            plan.fresh.add(said.key)
     return plan
 
 
@@ -86,34 +92,49 @@ def _kept(phrase: Phrase, before: Ended | None, script: Script) -> Result | None
         )
     # Published by this job for a text that has been edited since: the old words must go.
     is_stale = before is not None and before.shown != phrase.shown and before.url == phrase.url
-    if script.options.force or is_stale:
+    if script.options.force or is_stale or phrase.url == phrase.replaces:
         return None
     return Result(
         phrase=phrase, state=State.KEPT, code="has_audio", message="The card has its audio."
     )
 
 
-def _line(phrase: Phrase, script: Script) -> Line | Result:
-    spoken = text.spoken(phrase.shown, phrase.language)
+def _carries(phrase: Phrase, key: str) -> bool:
+    """Whether the audio to be replaced says the same in the same way: then it's another take."""
+    return phrase.replaces is not None and f"/{key}-" in phrase.replaces
+
+
+def line_of(phrase: Phrase, script: Script) -> Line | Result:
+    """What is sent for a phrase, or why nothing can be."""
+    spoken = text.spoken(phrase.say or phrase.shown, phrase.language)
     if not spoken.text:
         return Result(phrase=phrase, state=State.SKIPPED, code=spoken.code, message=spoken.reason)
-    voice = script.voice(phrase.language)
+    said = spoken.text if phrase.say else script.lexicon.said(spoken.text, phrase.language)
+    voice = _directed(script.voice(phrase.language), phrase)
     try:
-        pieces = tuple(text.parts(spoken.text))
+        pieces = tuple(text.parts(said))
         requests = tuple(script.request(piece, voice) for piece in pieces)
     except UtteranceRefused as error:
         return Result(
             phrase=phrase,
             state=State.FAILED,
-            spoken=spoken.text,
+            spoken=said,
             code=error.code,
             message=str(error),
         )
     return Line(
         key=audio_key(requests),
         requests=requests,
-        spoken=spoken.text,
+        spoken=said,
         pieces=pieces,
         voice=voice,
         provider=str(requests[0]["provider"]),
     )
+
+
+def _directed(voice: Voice, phrase: Phrase) -> Voice:
+    """The voice as an operator directs it for this card."""
+    instructions = voice.instructions
+    if phrase.hint:
+        instructions = f"{instructions} {phrase.hint}" if instructions else phrase.hint
+    return replace(voice, name=phrase.voice or voice.name, instructions=instructions)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from memolist_tts.core.model import (
@@ -10,12 +11,12 @@ from memolist_tts.core.model import (
     ClipId,
     Completed,
     Counts,
-    Ended,
     Failed,
+    Flushed,
     HandedBack,
     Job,
     Line,
-    Phrase,
+    Reading,
     Reservation,
     Result,
     Speech,
@@ -54,6 +55,14 @@ class Storage(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """The object's bytes, or None if there surely is none (a 403 is a fault)."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """The object's bytes, counted; None if there surely is none."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove the object, if it is there. Only an operator's rights may allow it."""
         ...
 
     def prove(self) -> None:
@@ -99,8 +108,8 @@ class Jobs(Protocol):
         """
         ...
 
-    def read(self, job: Job) -> tuple[list[Phrase], dict[tuple[str, str], Ended]]:
-        """Every card in every language as it is now, and what this job did, by both."""
+    def read(self, job: Job) -> Reading:
+        """Every card in every language (or those selected), and what this job did."""
         ...
 
     def flush(
@@ -111,8 +120,8 @@ class Jobs(Protocol):
         *,
         total: int,
         renew_s: float,
-    ) -> list[Result]:
-        """Write what ended; the results that landed (a changed card's doesn't).
+    ) -> Flushed:
+        """Write what ended; what landed, and whether an operator has paused the job.
 
         Raises `LeaseLost`: stop at once.
         """
@@ -147,8 +156,63 @@ class Jobs(Protocol):
 class Clips(Protocol):
     """Which clips exist, and who speaks the others."""
 
-    def reserve(self, job: Job, lines: Sequence[Line], *, force: bool) -> Reservation:
-        """Find the lines' stored clips, and reserve for this run what nobody speaks."""
+    def reserve(self, job: Job, lines: Sequence[Line], *, fresh: Collection[str]) -> Reservation:
+        """Find the lines' stored clips, and reserve for this run what nobody speaks.
+
+        For a key in `fresh` only a take will do that was stored since the job began.
+        """
+        ...
+
+    def open(self, *, lease_s: float) -> Job:
+        """A lease over no job, to reserve clips under; `close` it."""
+        ...
+
+    def close(self, job: Job, clips: Sequence[Clip], *, begun: Sequence[ClipId]) -> None:
+        """Write down what was stored under an `open` lease, and let go of the rest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A run's sums for one model, voice and language."""
+
+    model: str
+    voice: str
+    language: str
+    is_reported: bool
+    """Priced by what the provider told; else estimated from the clip's length."""
+    calls: int
+    characters: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What was set aside, in US dollars, and what the budgets had left before; None: no budget."""
+
+    usd: float = 0.0
+    job_left_usd: float | None = None
+    day_left_usd: float | None = None
+    job_budget_usd: float | None = None
+    day_budget_usd: float | None = None
+    day_ends_s: float = 0.0
+
+
+class Ledger(Protocol):
+    """What all runs spend, and the budgets that they share."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any budget."""
+        ...
+
+    def exchange(
+        self, job: Job, spent: Sequence[Spent], *, held_usd: float, want_usd: float
+    ) -> Granted:
+        """Write this run's sums and what it holds, and set aside up to `want_usd` more.
+
+        Sums and holds are the run's own and whole: repeating it changes nothing.
+        """
         ...
 
 

@@ -30,6 +30,7 @@ from memolist_tts.core.errors import (
 )
 from memolist_tts.core.model import Clip, ClipId, Line, Stop
 from memolist_tts.core.ports import PaceBook, Speaker, Storage
+from memolist_tts.core.purse import Purse
 from memolist_tts.core.slots import Slot, Slots
 from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
 
@@ -103,6 +104,7 @@ class Terms:
     clock: Callable[[], float]
     halt: threading.Event
     """Set when the process is asked to end."""
+    purse: Purse
     has_spoken: bool = False
     """Whether the provider took any text of this job before."""
 
@@ -167,6 +169,12 @@ class Session:
         """Start nothing more: somebody else's job is to go on."""
         self._stop(TURN_OVER)
 
+    def end(self, stop: Stop) -> None:
+        """Start nothing more; what is under way has a moment to end."""
+        if self.stop is None:
+            self._stop(stop)
+            self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
+
     def __iter__(self) -> Iterator[list[Spoken]]:
         clock, flush_s = self._terms.clock, self._terms.flush_s
         flush_at = clock() + flush_s
@@ -216,9 +224,8 @@ class Session:
     def _watch(self) -> None:
         """Notice a request to end, and wake lines that have rested."""
         now = self._terms.clock()
-        if self._terms.halt.is_set() and self.stop is None:
-            self._stop(Stop(code="terminated", message="The worker was asked to end."))
-            self._finish_by = min(self._finish_by, now + TERMINATION_GRACE_S)
+        if self._terms.halt.is_set():
+            self.end(Stop(code="terminated", message="The worker was asked to end."))
         if now >= self._terms.deadline:
             self._stop(OUT_OF_TIME)
         for ticket in [t for t in self._calls if now - t.started > LONGEST_CALL_S]:
@@ -251,6 +258,7 @@ class Session:
             and self._free > 0
             and self._ready
             and self._has_time()
+            and self._has_money()
             and self._has_slot()
         ):
             self._start_call(self._ready.popleft(), self._slots.use())
@@ -259,6 +267,7 @@ class Session:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
         timeout_s = min(CALL_TIMEOUT_S, left_s)
         self.figures.requests += 1
+        self._terms.purse.start(work)
         task = partial(takes.call, work, self._speaker, self._storage, timeout_s)
         self._start(work, task, slot)
 
@@ -286,6 +295,13 @@ class Session:
         self._stop(OUT_OF_TIME)
         return False
 
+    def _has_money(self) -> bool:
+        covers = self._terms.purse.covers(self._ready)
+        if isinstance(covers, Stop):
+            self._stop(covers)
+            return False
+        return covers
+
     def _has_slot(self) -> bool:
         line = self._ready[0].line
         wanted = min(self._free, len(self._ready))
@@ -306,7 +322,8 @@ class Session:
         """When something may start without anything having ended."""
         times = [work.ready_at for work in self._resting]
         slot_at = self._slots.next_at
-        if slot_at is not None and self._ready and self._free > 0 and self.stop is None:
+        may_start = self._free > 0 and not self._terms.purse.is_waiting and self.stop is None
+        if slot_at is not None and self._ready and may_start:
             times.append(slot_at)
         return min(times, default=math.inf)
 
@@ -319,6 +336,7 @@ class Session:
             self._under_way.pop(ticket.work.clip, None)
             if ticket.slot is not None:
                 del self._calls[ticket]
+                self._terms.purse.end(ticket.work)
                 self._note(ticket, ticket.slot, report)
             if isinstance(report, Exception):
                 self._fell(ticket.work, report)

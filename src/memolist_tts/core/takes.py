@@ -46,6 +46,8 @@ class Work:
     ready_at: float = 0.0
     characters: int = 0
     cost_usd: float | None = None
+    is_reported: bool = False
+    """The last take's cost is by the tokens that the provider told."""
 
     @property
     def has_sound_take(self) -> bool:
@@ -177,10 +179,10 @@ def _take(work: Work) -> Take:
         transcript=None if told.count(None) == len(told) else " ".join(filter(None, told)),
     )
     if (price := work.line.voice.price) is not None:
+        usage = _billed(parts)
+        work.is_reported = usage is not None and price.per_million_audio_tokens is not None
         cost = price.usd(
-            characters=len(work.line.spoken),
-            duration_ms=found.duration_ms,
-            usage=_billed(parts),
+            characters=len(work.line.spoken), duration_ms=found.duration_ms, usage=usage
         )
         work.cost_usd = work.cost_usd if cost is None else (work.cost_usd or 0.0) + cost
     return Take(audio=audio, verdict=found, request_id=parts[-1].request_id)

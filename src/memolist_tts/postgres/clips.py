@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Sequence
 
-from memolist_tts.core.model import ClipId, Job, Line, Reservation, Reserved
+from memolist_tts.core.model import Clip, ClipId, Job, Line, Reservation, Reserved
 from memolist_tts.postgres.connection import Database, Row, Transaction
+from memolist_tts.postgres.jobs import release, store
 
-# The newest stored take of each key, and whether it will do: for a forced job only one made since
-# it began. One statement, so that what is stored meanwhile can't look like a reason for a new take.
+# The newest stored take of each key, and whether it will do: not one that an operator undid, and
+# where a new one is wanted only one made since the job began. One statement, so that what is stored
+# meanwhile can't look like a reason for a new take.
 STORED = """
-SELECT DISTINCT ON (c.key) c.key, c.take,
-       NOT cast(:force AS boolean)
-       OR c.stored_at >= (SELECT t.started_at FROM tts.job t WHERE t.job_id = :id) AS will_do
+SELECT DISTINCT ON (c.key) c.key, c.take, max(c.take) OVER (PARTITION BY c.key) AS last_take,
+       c.unused_since IS NOT NULL AS is_marked,
+       c.withdrawn_at IS NULL AND c.deleted_at IS NULL
+       AND (NOT c.key = ANY(cast(:fresh AS text[]))
+            OR c.stored_at >= (SELECT t.started_at FROM tts.job t WHERE t.job_id = :id)) AS will_do
 FROM tts.clip c
 WHERE c.key = ANY(cast(:keys AS text[])) AND c.stored_at IS NOT NULL
-ORDER BY c.key, c.take DESC
+ORDER BY c.key, c.withdrawn_at IS NULL AND c.deleted_at IS NULL DESC, c.take DESC
+"""
+
+# Seen to be unused -> about to be given to a card; not what has been deleted meanwhile.
+KEEP = """
+UPDATE tts.clip c SET unused_since = NULL
+FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[])) AS x (key, take)
+WHERE c.key = x.key AND c.take = x.take AND c.deleted_at IS NULL
+RETURNING c.key
 """
 
 # absent -> reserved by mine.
@@ -62,21 +75,34 @@ RETURNING c.key, c.take, true AS taken_over,
 """
 
 
+# A lease over no job of the API's: reservations live as long as it does.
+OPEN = """
+INSERT INTO tts.job (job_id, lease_token, lease_until, started_at)
+VALUES (:id, cast(:lease AS uuid),
+        clock_timestamp() + make_interval(secs => cast(:lease_s AS double precision)),
+        clock_timestamp())
+ON CONFLICT (job_id) DO NOTHING
+"""
+CLOSE = "DELETE FROM tts.job WHERE job_id = :id AND lease_token = cast(:lease AS uuid)"
+
+
 class Clips:
     """The port `Clips` over one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def reserve(self, job: Job, lines: Sequence[Line], *, force: bool) -> Reservation:
+    def reserve(self, job: Job, lines: Sequence[Line], *, fresh: Collection[str]) -> Reservation:
         """Find the lines' stored clips and reserve the others for this run."""
 
         def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            newest = tx.rows(STORED, keys=[line.key for line in lines], force=force, id=job.id)
-            stored = [row for row in newest if row["will_do"]]
+            newest = tx.rows(
+                STORED, keys=[line.key for line in lines], fresh=list(fresh), id=job.id
+            )
+            stored = _kept(tx, [row for row in newest if row["will_do"]])
             found = {row["key"] for row in stored}
             wanted = [line for line in lines if line.key not in found]
-            takes = {row["key"]: row["take"] + 1 for row in newest}
+            takes = {row["key"]: row["last_take"] + 1 for row in newest}
             return stored, self._reserve(tx, job, wanted, takes) if wanted else []
 
         stored, mine = self._database.transaction(work)
@@ -91,6 +117,27 @@ class Clips:
                 for row in mine
             },
         )
+
+    def open(self, *, lease_s: float) -> Job:
+        """A lease over no job, to reserve clips under; `close` it."""
+        lease = str(uuid.uuid4())
+        name = f"alone:{lease}"
+
+        def work(tx: Transaction) -> None:
+            tx.rows(OPEN, id=name, lease=lease, lease_s=lease_s)
+
+        self._database.transaction(work)
+        return Job(id=name, list_id="", lease=lease, attempts_before=0, group=name)
+
+    def close(self, job: Job, clips: Sequence[Clip], *, begun: Sequence[ClipId]) -> None:
+        """Write down what was stored under an `open` lease, and let go of the rest."""
+
+        def work(tx: Transaction) -> None:
+            store(tx, clips)
+            release(tx, job, begun)
+            tx.rows(CLOSE, id=job.id, lease=job.lease)
+
+        self._database.transaction(work)
 
     def _reserve(
         self, tx: Transaction, job: Job, lines: Sequence[Line], takes: dict[str, int]
@@ -116,3 +163,13 @@ class Clips:
         named = {"keys": [each.key for each in others], "takes": [each.take for each in others]}
         tx.rows(LOCK, **named)
         return mine + tx.rows(TAKE_OVER, id=job.id, lease=job.lease, **named)
+
+
+def _kept(tx: Transaction, stored: list[Row]) -> list[Row]:
+    """The clips that can be given to cards, safe from being deleted as unused."""
+    if not (marked := [row for row in stored if row["is_marked"]]):
+        return stored
+    marked.sort(key=lambda row: (row["key"], row["take"]))
+    keys, takes = [row["key"] for row in marked], [row["take"] for row in marked]
+    kept = {row["key"] for row in tx.rows(KEEP, keys=keys, takes=takes)}
+    return [row for row in stored if not row["is_marked"] or row["key"] in kept]

@@ -18,15 +18,24 @@ from memolist_tts.core.model import (
     Counts,
     Ended,
     Failed,
+    Flushed,
     HandedBack,
     Job,
     Language,
-    Phrase,
+    Reading,
     Result,
     State,
 )
+from memolist_tts.postgres.cards import (
+    card_order,
+    directed,
+    lexicon,
+    phrases_of,
+    selected,
+    texts_and_urls,
+)
 from memolist_tts.postgres.connection import Database, Row, Transaction
-from memolist_tts.postgres.schema import Api, quoted
+from memolist_tts.postgres.schema import Api, paused, quoted, user
 
 # pending | a dead run's processing -> processing, under a new lease on the database's clock.
 # Repeating it with the same token (a commit whose answer was lost) claims once.
@@ -39,7 +48,7 @@ WITH lease AS (
          1, clock_timestamp(), clock_timestamp(), {user}
   FROM {jobs} j
   WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
-    AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+    AND NOT {is_paused}
   ON CONFLICT (job_id) DO UPDATE
   SET lease_token = excluded.lease_token, lease_until = excluded.lease_until,
       attempts = CASE WHEN t.lease_token = excluded.lease_token THEN t.attempts
@@ -74,8 +83,8 @@ UPDATE tts.job SET woken_at = clock_timestamp() WHERE job_id = :id AND lease_tok
 
 # A message that came during a pause is gone: the sweep sends another after it.
 UNWOKEN = """
-UPDATE tts.job SET woken_at = NULL
-WHERE job_id = :id AND EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+UPDATE tts.job t SET woken_at = NULL FROM {jobs} j
+WHERE t.job_id = :id AND j.id = cast(:id AS {job_id}) AND {is_paused}
 """
 
 # Is there such a job at all?
@@ -117,6 +126,7 @@ SELECT card_id, language, state, shown_text, url FROM tts.utterance WHERE job_id
 """
 
 # My lease, alive, the job still processing -> held (and renewed) until the transaction ends.
+# `paused`: why an operator wants it to stop. What the worker itself paused for meets each run.
 HOLD = """
 UPDATE tts.job t
 SET lease_until = greatest(t.lease_until, clock_timestamp()
@@ -126,7 +136,11 @@ FROM {jobs} j
 WHERE t.job_id = :id AND t.lease_token = cast(:lease AS uuid)
   AND t.lease_until > clock_timestamp()
   AND j.id = cast(:id AS {job_id}) AND j.status = 'processing'
-RETURNING t.job_id
+RETURNING t.job_id, (
+  SELECT p.message FROM tts.pause p
+  WHERE p.until > clock_timestamp() AND p.code LIKE 'operator%'
+    AND (p.user_id IS NULL OR p.user_id = {user})
+  ORDER BY p.paused_at LIMIT 1) AS paused
 """
 
 # Reserved by me -> stored. Another run's word for the same clip stays as it is.
@@ -264,7 +278,7 @@ WITH waiting AS (
   WHERE j.status IN ('pending', 'processing')
     AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
-    AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+    AND NOT {is_paused}
 ), ranked AS (
   SELECT w.*, row_number() OVER (PARTITION BY w.user_id ORDER BY w.created_at, w.id) AS nth
   FROM waiting w
@@ -347,7 +361,7 @@ class Jobs:
 
     def _check_exists(self, job_id: str) -> None:
         def work(tx: Transaction) -> list[Row]:
-            tx.rows(UNWOKEN, id=job_id)
+            tx.rows(self._sql(UNWOKEN), id=job_id)
             return tx.rows(self._sql(EXISTS), id=job_id)
 
         if not self._database.transaction(work):
@@ -370,29 +384,24 @@ class Jobs:
 
         return self._database.transaction(work)
 
-    def read(self, job: Job) -> tuple[list[Phrase], dict[tuple[str, str], Ended]]:
-        """Every card in every language as it is now, and what this job did so far."""
+    def read(self, job: Job) -> Reading:
+        """Every card in every language as it is now, and what this job did so far.
 
-        def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
-            return tx.rows(self._sql(PHRASES), id=job.id), tx.rows(ENDED, id=job.id)
+        Of a job that an operator made only what he selected, as he wants it said.
+        """
 
-        cards, ended = self._database.transaction(work)
-        phrases = [
-            Phrase(
-                card_id=card["card_id"],
-                language=language.code,
-                shown=card[f"text_{n}"],
-                url=card[f"url_{n}"] or None,
-            )
-            for card in cards
-            for n, language in enumerate(self._api.languages)
-        ]
-        return phrases, {
-            (row["card_id"], row["language"]): Ended(
-                state=State(row["state"]), shown=row["shown_text"], url=row["url"]
-            )
-            for row in ended
-        }
+        def work(tx: Transaction) -> Reading:
+            rows = tx.rows(self._sql(PHRASES), id=job.id)
+            phrases = selected(tx, job.id, phrases_of(rows, self._api.languages))
+            ended = {
+                (row["card_id"], row["language"]): Ended(
+                    state=State(row["state"]), shown=row["shown_text"], url=row["url"]
+                )
+                for row in tx.rows(ENDED, id=job.id)
+            }
+            return Reading(phrases=directed(tx, phrases), ended=ended, lexicon=lexicon(tx))
+
+        return self._database.transaction(work)
 
     def flush(
         self,
@@ -402,27 +411,31 @@ class Jobs:
         *,
         total: int,
         renew_s: float,
-    ) -> list[Result]:
-        """Write what ended, in one transaction; the results that landed.
+    ) -> Flushed:
+        """Write what ended, in one transaction; the results that landed, and whether to go on.
 
         A result whose card changed meanwhile doesn't land: its utterance goes round
         again. Raises `LeaseLost`.
         """
 
-        def work(tx: Transaction) -> list[Result]:
-            self._hold(tx, job, renew_s)
-            _store(tx, clips)
+        def work(tx: Transaction) -> Flushed:
+            paused = self._hold(tx, job, renew_s)
+            store(tx, clips)
             landed = self._publish(tx, results)
             if results or clips:
                 _record(tx, job, landed)
                 self._count(tx, job, total, progress=bool(landed or clips))
-            return landed
+            return Flushed(landed=landed, paused=paused)
 
         return self._database.transaction(work)
 
-    def _hold(self, tx: Transaction, job: Job, renew_s: float) -> None:
-        if not tx.rows(self._sql(HOLD), id=job.id, lease=job.lease, renew_s=renew_s):
+    def _hold(self, tx: Transaction, job: Job, renew_s: float) -> str | None:
+        """Make sure that this run may write; why an operator has paused it, if one has."""
+        held = tx.rows(self._sql(HOLD), id=job.id, lease=job.lease, renew_s=renew_s)
+        if not held:
             raise LeaseLost(f"job {job.id}: cancelled, deleted or taken over by another run")
+        paused: str | None = held[0]["paused"]
+        return paused
 
     def _publish(self, tx: Transaction, results: Sequence[Result]) -> list[Result]:
         landed = [result for result in results if result.url is None]
@@ -485,7 +498,7 @@ class Jobs:
                     # That was committed, and the answer lost.
                     return
                 raise LeaseLost(f"job {job.id}: cancelled, deleted or taken over by another run")
-            self._release(tx, job, begun)
+            release(tx, job, begun)
             if isinstance(outcome, HandedBack) and outcome.stop.pauses:
                 tx.rows(
                     PAUSE,
@@ -496,17 +509,11 @@ class Jobs:
 
         self._database.transaction(work)
 
-    def _release(self, tx: Transaction, job: Job, begun: Sequence[ClipId]) -> None:
-        named = [f"{each.key}:{each.take}" for each in begun]
-        tx.rows(RELEASE_CLIPS, lease=job.lease, begun=named)
-        if named:
-            tx.rows(HOLD_CLIPS, lease=job.lease, begun=named, hold_s=HOLD_S)
-
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:
         """Let go of a lost job's lease and of the clips it won't speak."""
 
         def work(tx: Transaction) -> None:
-            self._release(tx, job, begun)
+            release(tx, job, begun)
             tx.rows(ABANDON, id=job.id, lease=job.lease)
 
         self._database.transaction(work)
@@ -562,7 +569,16 @@ def _job(row: Row, lease: str) -> Job:
     )
 
 
-def _store(tx: Transaction, clips: Sequence[Clip]) -> None:
+def release(tx: Transaction, job: Job, begun: Sequence[ClipId]) -> None:
+    """Free what the lease reserved and didn't speak; `begun` calls may still bring a clip."""
+    named = [f"{each.key}:{each.take}" for each in begun]
+    tx.rows(RELEASE_CLIPS, lease=job.lease, begun=named)
+    if named:
+        tx.rows(HOLD_CLIPS, lease=job.lease, begun=named, hold_s=HOLD_S)
+
+
+def store(tx: Transaction, clips: Sequence[Clip]) -> None:
+    """Write down that these clips are stored."""
     if not clips:
         return
     clips = sorted(clips, key=lambda clip: clip.id)
@@ -622,23 +638,19 @@ def _names(api: Api) -> dict[str, str]:
     """What the templates need to know of the API's tables."""
     jobs, cards = api.jobs, api.cards
     same_type = jobs.types["listId"] == cards.types["listId"]
-    columns = [
-        f"c.{quoted(each.text_column)}::text AS text_{n}, "
-        f"c.{quoted(each.url_column)}::text AS url_{n}"
-        for n, each in enumerate(api.languages)
-    ]
     return {
         "jobs": jobs.name,
         "cards": cards.name,
         "job_id": jobs.cast("id"),
         "card_id": cards.cast("id"),
-        "user": 'j."userId"::text' if jobs.has("userId") else "NULL::text",
+        "user": user(jobs),
+        "is_paused": paused(jobs),
         "options": 'j."options"::text' if jobs.has("options") else "NULL::text",
         "same_list": 'c."listId" = j."listId"'
         if same_type
         else 'c."listId"::text = j."listId"::text',
-        "texts_and_urls": ", ".join(columns),
-        "card_order": ('c."position", ' if cards.has("position") else "") + "c.id",
+        "texts_and_urls": texts_and_urls(api),
+        "card_order": card_order(api),
         "card_touched": _tail(cards.assign()),
         "claimed": _tail(
             jobs.assign(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 
-from memolist_tts.core.errors import NoSuchJob
+from memolist_tts.core.errors import MemolistError, NoSuchJob
 from memolist_tts.core.sweep import Due, Gauges
 from memolist_tts.postgres.connection import Database, Row, Transaction
-from memolist_tts.postgres.schema import Api
+from memolist_tts.postgres.schema import Api, paused, user
 
 # Waiting or dead, and not woken since it last could be: marked as woken. A message in the queue
 # is given `again_s` before it counts as lost. What this very sweep (`act`) marked is due still: a
@@ -25,7 +26,7 @@ WITH due AS (
          OR o.woken_at <= clock_timestamp()
                           - make_interval(secs => cast(:again_s AS double precision))
          OR o.acted_by = cast(:act AS uuid))
-    AND NOT EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp())
+    AND NOT {is_paused}
   ORDER BY j."createdAt", j.id
   LIMIT cast(:limit AS integer)
 ), marked AS (
@@ -40,16 +41,19 @@ SELECT marked.*, due.user_id FROM marked JOIN due USING (job_id)
 # Its message could not be sent: the next sweep tries again.
 UNMARK = "UPDATE tts.job SET woken_at = NULL WHERE job_id = :id"
 
-# How things stand, in one row. now(), where an index has to serve: clock_timestamp() can't.
+# How things stand, in one row. A paused user's jobs aren't late. now(), where an index has to
+# serve: clock_timestamp() can't.
 GAUGES = """
 SELECT
   (SELECT count(*) FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
    WHERE j.status = 'pending'
-     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())) AS pending,
+     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
+     AND NOT {is_user_paused}) AS pending,
   (SELECT coalesce(extract(epoch FROM {now} - min(j."createdAt")), 0)::double precision
    FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
    WHERE j.status = 'pending'
-     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())) AS oldest_pending_s,
+     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
+     AND NOT {is_user_paused}) AS oldest_pending_s,
   (SELECT count(*) FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
    WHERE j.status = 'processing'
      AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())) AS stalled,
@@ -91,26 +95,46 @@ SELECT provider, rate_per_s, limit_per_minute, latency_s,
 FROM tts.pace ORDER BY updated_at DESC LIMIT 20
 """
 
-# failed | pending -> pending, afresh: its failures forgotten, its clips and URLs kept.
+# Jobs that failed within a time, the oldest first: with one code, or any but by a cancel.
+RETRYABLE = """
+SELECT j.id::text AS id
+FROM tts.job t JOIN {jobs} j ON j.id = cast(t.job_id AS {job_id})
+WHERE j.status::text = 'failed'
+  AND t.finished_at > clock_timestamp() - make_interval(secs => cast(:since_s AS double precision))
+  AND CASE WHEN cast(:code AS text) IS NULL THEN t.error_code IS DISTINCT FROM 'cancelled'
+           ELSE t.error_code = cast(:code AS text) OR EXISTS (
+             SELECT 1 FROM tts.utterance u
+             WHERE u.job_id = t.job_id AND u.state = 'failed' AND u.code = cast(:code AS text)) END
+ORDER BY t.finished_at, t.job_id
+LIMIT cast(:limit AS integer)
+"""
+
+# failed | pending -> pending, afresh: its failures (of one code, or all) forgotten, its clips and
+# URLs kept.
 RETRY = """
 WITH forgotten AS (
   DELETE FROM tts.utterance u USING {jobs} j
-  WHERE u.job_id = j.id::text AND j.id = cast(:id AS {job_id}) AND u.state = 'failed'
+  WHERE u.job_id = j.id::text AND j.id = ANY(cast(:ids AS {job_id}[])) AND u.state = 'failed'
+    AND (cast(:code AS text) IS NULL OR u.code = cast(:code AS text))
     AND j.status IN ('failed', 'pending')
+  RETURNING u.job_id
 ), afresh AS (
   UPDATE tts.job t
-  SET attempts = 0, not_before = NULL, woken_at = NULL, failed = 0,
+  SET attempts = 0, not_before = NULL, woken_at = NULL,
+      failed = t.failed - (SELECT count(*) FROM forgotten f WHERE f.job_id = t.job_id),
       stop_code = NULL, stop = NULL, error_code = NULL, error = NULL, finished_at = NULL
   FROM {jobs} j
-  WHERE t.job_id = :id AND j.id = cast(:id AS {job_id}) AND j.status IN ('failed', 'pending')
+  WHERE t.job_id = j.id::text AND j.id = ANY(cast(:ids AS {job_id}[]))
+    AND j.status IN ('failed', 'pending')
+  RETURNING t.job_id, t.failed
 )
 UPDATE {jobs} j SET status = 'pending'{retried}
-WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('failed', 'pending')
-RETURNING j.id::text AS id, {user} AS user_id
+WHERE j.id = ANY(cast(:ids AS {job_id}[])) AND j.status IN ('failed', 'pending')
+RETURNING j.id::text AS id, coalesce({user}, j.id::text) AS user_id
 """
 
 # What the worker itself paused, for money or key, may be tried again, and at once.
-UNPAUSE = "DELETE FROM tts.pause WHERE code <> 'operator'"
+UNPAUSE = "DELETE FROM tts.pause WHERE code NOT LIKE 'operator%'"
 UNBLOCK = "UPDATE tts.pace SET blocked_until = NULL"
 
 # Every pause lifted, and the jobs that rest for a reason of the provider's or the store's wait no
@@ -125,15 +149,20 @@ WITH lifted AS (
 )
 SELECT (SELECT count(*) FROM lifted) AS pauses, (SELECT count(*) FROM freed) AS jobs
 """
+RESUME_USER = "DELETE FROM tts.pause WHERE user_id = :user RETURNING code"
 
-# Why no job is claimed.
+# Why no job is claimed, or none of a user's.
 PAUSES = """
-SELECT code, message, paused_at, nullif(until, 'infinity') AS until
-FROM tts.pause WHERE until > clock_timestamp() ORDER BY paused_at
+SELECT code, message, user_id, paused_at, nullif(until, 'infinity') AS until
+FROM tts.pause WHERE until > clock_timestamp() ORDER BY paused_at, code
 """
 PAUSE = """
-INSERT INTO tts.pause (code, message, until) VALUES ('operator', :message, 'infinity')
-ON CONFLICT (code) DO UPDATE SET message = excluded.message, until = excluded.until
+INSERT INTO tts.pause (code, message, user_id, until)
+VALUES (:code, :message, :user,
+        coalesce(clock_timestamp()
+                 + make_interval(secs => cast(:for_s AS double precision)), 'infinity'))
+ON CONFLICT (code) DO UPDATE
+SET message = excluded.message, until = excluded.until, paused_at = clock_timestamp()
 """
 
 # pending | processing -> failed. Whoever works on it stops at the next flush and lets its lease
@@ -156,6 +185,7 @@ RETURNING j.id::text AS id
 # Did this very call cancel it?
 CANCELLED_BY = "SELECT 1 AS found FROM tts.job WHERE job_id = :id AND acted_by = cast(:act AS uuid)"
 
+STILL_FAILED = "coalesce((SELECT a.failed FROM afresh a WHERE a.job_id = j.id::text), 0)"
 CANCELLED = "Cancelled by an operator; `memolist-tts retry` takes it up again."
 
 
@@ -169,9 +199,14 @@ class Operator:
             "jobs": jobs.name,
             "job_id": jobs.cast("id"),
             "now": jobs.now("createdAt"),
-            "user": 'j."userId"::text' if jobs.has("userId") else "NULL::text",
+            "user": user(jobs),
+            "is_paused": paused(jobs),
+            "is_user_paused": (
+                "EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp()"
+                f" AND p.user_id = {user(jobs)})"
+            ),
         }
-        retried = jobs.assign(completedAt="NULL", errorMessage="NULL", failedCount="0")
+        retried = jobs.assign(completedAt="NULL", errorMessage="NULL", failedCount=STILL_FAILED)
         cancelled = jobs.assign(
             completedAt=jobs.now("completedAt"),
             errorMessage=jobs.fitting("errorMessage", "cast(:error AS text)"),
@@ -238,11 +273,19 @@ class Operator:
             raise NoSuchJob(f'no "TtsJob" has the id {job_id!r}')
         return rows
 
-    def retry(self, job_id: str) -> bool:
-        """Make a failed or resting job claimable at once. False: it's in another state."""
+    def retryable(self, *, code: str | None, since_s: float, limit: int) -> list[str]:
+        """Jobs that failed lately, the oldest first: with this code, or not by a cancel."""
+        return [row["id"] for row in self._rows(RETRYABLE, code=code, since_s=since_s, limit=limit)]
+
+    def retry(self, job_ids: Sequence[str], *, code: str | None = None) -> dict[str, str]:
+        """Make failed or resting jobs claimable at once; those that were, with their groups.
+
+        Only what failed with `code` is tried again, or all that failed.
+        """
+        ids = [each for each in job_ids if self._table.holds("id", each)]
         self._rows(UNPAUSE)
         self._rows(UNBLOCK)
-        return bool(self._rows(RETRY, id=job_id))
+        return {row["id"]: row["user_id"] for row in self._rows(RETRY, ids=ids, code=code)}
 
     def cancel(self, job_id: str) -> bool:
         """Fail a job that waits or runs, as `cancelled`. False: it has ended already."""
@@ -250,9 +293,16 @@ class Operator:
         rows = self._rows(CANCEL, id=job_id, error=CANCELLED, act=act)
         return bool(rows or self._rows(CANCELLED_BY, id=job_id, act=act))
 
-    def pause(self, message: str) -> None:
-        """Let no job be claimed until `resume`."""
-        self._rows(PAUSE, message=message)
+    def pause(self, message: str, *, user: str | None, for_s: float | None) -> None:
+        """Let no job (of this user) be claimed or go on, for a time or until `resume`."""
+        if user is not None and not self._table.has("userId"):
+            raise MemolistError('"TtsJob" has no column "userId": whose a job is can\'t be told')
+        code = "operator" if user is None else f"operator:{user}"
+        self._rows(PAUSE, code=code, message=message, user=user, for_s=for_s)
+
+    def resume_user(self, user: str) -> int:
+        """Lift the pause of one user's jobs; how many there were."""
+        return len(self._rows(RESUME_USER, user=user))
 
     def resume(self) -> tuple[int, int]:
         """Lift every pause and let resting jobs go; how many of each there were."""

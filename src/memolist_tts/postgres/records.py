@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.postgres.connection import Database, Row, Transaction
@@ -83,6 +83,27 @@ def conditions(asked: Mapping[str, str]) -> str:
     return "".join(f"\n  AND {WHERE[name]}" for name in asked)
 
 
+# How each of these cards ended last, and the audio that its last retake replaced.
+LAST_ENDS = """
+SELECT DISTINCT ON (u.card_id, u.language)
+       u.card_id, u.language, u.state, u.code, u.message, u.url, c.spoken_text AS clip_text,
+       s.old_url
+FROM tts.utterance u
+LEFT JOIN tts.clip c ON c.key = u.clip_key AND c.take = u.clip_take
+LEFT JOIN tts.selection s
+  ON s.job_id = u.job_id AND s.card_id = u.card_id AND s.language = u.language
+ AND s.undone_at IS NULL
+WHERE u.card_id = ANY(cast(:ids AS text[])) AND u.state <> 'kept'
+ORDER BY u.card_id, u.language, u.updated_at DESC
+"""
+
+CLIP = """
+SELECT c.spoken_text, c.voice, c.take FROM tts.clip c
+WHERE c.key = substring(cast(:name AS text) FROM '^(.+)-[0-9]+\\.mp3$')
+  AND c.object_name = :name AND c.stored_at IS NOT NULL
+"""
+
+
 class Records:
     """Utterances, failures and clips as they are written down."""
 
@@ -110,3 +131,13 @@ class Records:
     def clips(self, asked: Mapping[str, str], limit: int) -> list[Row]:
         """Stored clips of which all is true that is asked (`WHERE`), the newest first."""
         return self._rows(CLIPS.format(where=conditions(asked)), **asked, limit=limit)
+
+    def last_ends(self, card_ids: Sequence[str]) -> dict[tuple[str, str], Row]:
+        """How each card ended last, by card and language."""
+        rows = self._rows(LAST_ENDS, ids=list(card_ids))
+        return {(row["card_id"], row["language"]): row for row in rows}
+
+    def clip(self, name: str) -> Row | None:
+        """The clip whose object has this name."""
+        rows = self._rows(CLIP, name=name)
+        return rows[0] if rows else None

@@ -53,9 +53,16 @@ LATER_COLUMNS = {
     ("pace", "taken"),
     ("job", "user_id"),
     ("job", "acted_by"),
+    ("clip", "withdrawn_at"),
+    ("clip", "unused_since"),
+    ("clip", "deleted_at"),
+    ("pause", "user_id"),
 }
 """What migrations after the first added to its tables."""
-OUR_TABLES = ("job", "clip", "utterance", "pace", "pause", "progress", "failure")
+OUR_TABLES = (
+    "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
+    "selection", "spend", "hold",
+)  # fmt: skip
 
 
 def quoted(name: str) -> str:
@@ -119,6 +126,18 @@ class Api:
     jobs: Table
     cards: Table
     languages: tuple[Language, ...]
+
+
+def paused(table: Table) -> str:
+    """Whether a pause keeps the job `j` of `table` from being claimed."""
+    return f"""EXISTS (
+      SELECT 1 FROM tts.pause p
+      WHERE p.until > clock_timestamp() AND (p.user_id IS NULL OR p.user_id = {user(table)}))"""
+
+
+def user(table: Table) -> str:
+    """Whose the job `j` of `table` is, where the API tells."""
+    return 'j."userId"::text' if table.has("userId") else "NULL::text"
 
 
 def inspect(database: Database, languages: Sequence[Language]) -> Api:

@@ -94,6 +94,22 @@ class FolderStorage:
                 return None
             raise _fault(error, path, "read") from error
 
+    def size(self, name: str) -> int | None:
+        path = self._root / object_name(name)
+        try:
+            return path.stat().st_size
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and self._root.is_dir():
+                return None
+            raise _fault(error, path, "read") from error
+
+    def delete(self, name: str) -> None:
+        path = self._root / object_name(name)
+        try:
+            path.unlink(missing_ok=self._root.is_dir())
+        except OSError as error:
+            raise _fault(error, path, "deleted") from error
+
     def url(self, name: str) -> str:
         return self._public.url(name)
 

@@ -24,6 +24,8 @@ _PUT = "s3:PutObject on arn:aws:s3:::{bucket}/* (and kms:GenerateDataKey where a
 # Without ListBucket, S3 answers 403 for an object that isn't there (AWS: 1.6).
 _GET = "s3:GetObject on arn:aws:s3:::{bucket}/* and s3:ListBucket on arn:aws:s3:::{bucket}"
 
+_DELETE = "s3:DeleteObject on arn:aws:s3:::{bucket}/*"
+
 _CREDENTIALS = "Give the worker valid AWS credentials (a role, a profile or AWS_ACCESS_KEY_ID)"
 _REGION = "Set AWS_DEFAULT_REGION to the bucket's region"
 _NETWORK = "Check the network to S3 (a VPC endpoint or NAT) and AWS_ENDPOINT_URL"
@@ -158,6 +160,22 @@ class S3Storage:
             return None
         except (aws.ClientError, aws.BotoCoreError) as error:
             raise self._fault(error, key, "read", self._fix(error, _GET)) from error
+
+    def size(self, name: str) -> int | None:
+        key = object_name(name)
+        try:
+            # Unlike a HEAD, a listing tells a missing object from a missing bucket.
+            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
+        except (aws.ClientError, aws.BotoCoreError) as error:
+            raise self._fault(error, key, "read", self._fix(error, _GET)) from error
+        return next((one["Size"] for one in found.get("Contents", ()) if one["Key"] == key), None)
+
+    def delete(self, name: str) -> None:
+        key = object_name(name)
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+        except (aws.ClientError, aws.BotoCoreError) as error:
+            raise self._fault(error, key, "deleted", self._fix(error, _DELETE)) from error
 
     def url(self, name: str) -> str:
         return self._public.url(name)

@@ -1,0 +1,383 @@
+"""Commands about what cards say: preview, estimate, fill, retake, undo, revoice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from memolist_tts.assemble import Worker
+from memolist_tts.cli import screen
+from memolist_tts.cli.exits import Exit
+from memolist_tts.cli.screen import JsonFlag, console
+from memolist_tts.cli.see import asked, looks
+from memolist_tts.core import orders as core
+from memolist_tts.core import plan
+from memolist_tts.core.errors import MemolistError, WakeError
+from memolist_tts.core.model import ClipId, Language, Line, Options, Phrase, Result
+from memolist_tts.core.options import BadOptions
+from memolist_tts.core.orders import Estimate, Found
+from memolist_tts.core.preview import speak_line
+from memolist_tts.postgres.orders import Direction
+from memolist_tts.settings import Needs, Settings
+
+SPEAK_S = 120.0
+"""How long a person waits for a retake; the workers go on with it after."""
+CardId = Annotated[str, typer.Argument(metavar="CARD", help="The id of a Card row.")]
+Code = Annotated[str, typer.Argument(metavar="LANG", help="A language of LANGUAGES, such as fr.")]
+Say = Annotated[str | None, typer.Option(help="Read this instead of what the card shows.")]
+Hint = Annotated[str | None, typer.Option(help="Added to the voice's instructions.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")]
+Most = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many utterances.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (preview, estimate, fill, retake, undo, revoice):
+        app.command()(command)
+
+
+def language_of(worker: Worker, code: str) -> Language:
+    """A language of LANGUAGES. Raises `MemolistError` that names them."""
+    known = {each.code: each for each in worker.settings.LANGUAGES}
+    if code.lower() not in known:
+        raise MemolistError(f"{code!r} is no language of LANGUAGES: {', '.join(known)}")
+    return known[code.lower()]
+
+
+# ── preview ──────────────────────────────────────────────────────────────────
+
+
+def preview(
+    card: Annotated[str | None, typer.Argument(metavar="CARD")] = None,
+    text: Annotated[str | None, typer.Option(help="A text instead of a card's.")] = None,
+    language: Annotated[str | None, typer.Option(help="One language; for --text it's needed.")] = (
+        None
+    ),
+    say: Say = None,
+    hint: Hint = None,
+    voice: Annotated[str | None, typer.Option(help="Another voice.")] = None,
+    speak: Annotated[
+        bool, typer.Option("--speak", help="Make the sound, and keep it for every job.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a card shows, what would be said, in which voice and at what price."""
+    needs = Needs.WORKER if speak else Needs.DATABASE | Needs.STORAGE
+    worker = Worker(Settings.load(needs))
+    if (card is None) == (text is None) or (text is not None and language is None):
+        raise typer.BadParameter("name a CARD, or --text with --language")
+    code = None if language is None else language_of(worker, language).code
+    phrases = _previewed(worker, card, text, code)
+    phrases = [
+        replace(each, say=say or each.say, hint=hint or each.hint, voice=voice) for each in phrases
+    ]
+    script = worker.script(Options(voice=voice), worker.cards.lexicon())
+    told = [_preview(worker, phrase, plan.line_of(phrase, script), speak) for phrase in phrases]
+    if as_json:
+        screen.emit({"card": card, "utterances": told})
+        return
+    for each in told:
+        _show_preview(each)
+
+
+def _previewed(
+    worker: Worker, card: str | None, text: str | None, code: str | None
+) -> list[Phrase]:
+    if card is None:
+        return [Phrase(card_id="", language=code or "", shown=text, url=None)]
+    found = [each.phrase for each in worker.cards.card(card)]
+    return [phrase for phrase in found if code is None or phrase.language == code]
+
+
+def _preview(worker: Worker, phrase: Phrase, said: Line | Result, speak: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "language": phrase.language, "shown": phrase.shown, "carries": phrase.url,
+        "say": phrase.say, "hint": phrase.hint,
+    }  # fmt: skip
+    if isinstance(said, Result):
+        return told | {"said": None, "code": said.code, "message": said.message}
+    told |= {
+        "said": said.spoken, "code": None, "voice": said.voice.name, "model": said.voice.model,
+        "instructions": said.voice.instructions, "key": said.key,
+    }  # fmt: skip
+    stored = worker.cards.stored([said.key]).get(said.key)
+    clip = stored["object_name"] if stored else None
+    seconds = stored["duration_ms"] / 1000 if stored else round(core.line_seconds(said), 1)
+    usd = 0.0 if stored else core.line_usd(said)
+    if speak and clip is None:
+        spoken: ClipId = speak_line(said, worker.ports(), worker.rules(), seconds=SPEAK_S)
+        clip = spoken.object_name
+    url = None if clip is None else worker.storage.url(clip)
+    return told | {"stored": stored is not None, "seconds": seconds, "usd": usd, "url": url}
+
+
+def _show_preview(told: dict[str, Any]) -> None:
+    rows = [(f"{told['language']} shows", told["shown"] or "")]
+    if told["said"] is None:
+        rows.append(("   not said", f"{told['code']}: {told['message']}"))
+    else:
+        price = "nothing, it is stored" if told["stored"] else screen.usd(told["usd"])
+        rows += [
+            ("   says", told["said"]),
+            ("   voice", f"{told['voice']}, {told['model']}"),
+            ("   hint", told["hint"] or ""),
+            ("   costs", f"{price}; about {told['seconds']:.1f} s"),
+            ("   sounds", told["url"] or ""),
+        ]
+    rows.append(("   carries", told["carries"] or "no audio"))
+    screen.pairs((name, value) for name, value in rows if value or name.endswith("shows"))
+
+
+# ── estimate, fill ───────────────────────────────────────────────────────────
+
+
+def estimate(
+    list_id: Annotated[str, typer.Argument(metavar="LIST", help="The listId of cards.")],
+    voice: Annotated[str | None, typer.Option(help="Another voice than the deployment's.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="As a job with options.force.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a job over a list would speak, and what it would cost at list prices."""
+    worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
+    options = Options(voice=voice, force=force)
+    script = worker.script(options, worker.cards.lexicon())
+    drawn = plan.draw_up(worker.cards.of_list(list_id), {}, script)
+    said: list[Line | Result] = [
+        drawn.lines[key] for key, phrases in drawn.phrases.items() for _ in phrases
+    ]
+    keys = [] if force else list(drawn.lines)
+    told = core.estimate([*said, *drawn.ended], worker.cards.stored(keys))
+    if as_json:
+        screen.emit({"list": list_id, **asdict(told)})
+        return
+    _show_estimate(told)
+
+
+def fill(
+    list_id: Annotated[str | None, typer.Option("--list", help="Only this list.")] = None,
+    limit: Most = 1000,
+    dry_run: DryRun = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make jobs for cards with a text, no audio, no error and no open job."""
+    worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
+    script = worker.script(Options(), worker.cards.lexicon())
+    wanted = first(_lines(worker.cards.missing(list_id=list_id), script), limit)
+    order(worker, wanted, dry_run=dry_run, as_json=as_json)
+    screen.ended(len(wanted), "utterances", limit)
+
+
+def _lines(pages: Iterable[Sequence[Found]], script: plan.Script) -> Iterator[tuple[Found, Line]]:
+    """What can be said, of what was found."""
+    for page in pages:
+        for found, said in core.said(page, script):
+            if isinstance(said, Line):
+                yield found, said
+
+
+def first(wanted: Iterator[tuple[Found, Line]], limit: int) -> list[tuple[Found, Line]]:
+    """As many as are allowed, with a sign of life: tables may be large."""
+    with screen.progress() as bar:
+        task = bar.add_task("utterances found", total=None)
+        found = []
+        for each in islice(wanted, limit):
+            found.append(each)
+            bar.update(task, completed=len(found))
+    return found
+
+
+def order(
+    worker: Worker, wanted: Sequence[tuple[Found, Line]], *, dry_run: bool, as_json: bool
+) -> list[str]:
+    """Say what it takes and, unless it's a dry run, make the jobs; their ids."""
+    stored = worker.cards.stored([line.key for _, line in wanted])
+    told = core.estimate([line for _, line in wanted], stored)
+    made: list[str] = []
+    if not as_json:
+        _show_estimate(told)
+    if not dry_run:
+        orders = core.orders((found for found, _ in wanted), worker.settings.MAX_PHRASES_PER_JOB)
+        with screen.progress() as bar:
+            for each in bar.track(orders, description="jobs"):
+                made.append(worker.orders.place(each))
+                _wake(worker, made[-1])
+    cards = {found.phrase.card_id for found, _ in wanted}
+    if as_json:
+        screen.emit({**asdict(told), "cards": len(cards), "jobs": made, "dry_run": dry_run})
+        return made
+    for job in made:
+        console.print(job)
+    if not dry_run:
+        console.print(f"{len(made)} jobs made over {len(cards)} cards")
+    return made
+
+
+def _wake(worker: Worker, job: str) -> None:
+    """Row, then message: without it the sweep wakes the job."""
+    if worker.wake is None:
+        return
+    try:
+        worker.wake.send(job, group=worker.operator.group(job))
+    except WakeError as error:
+        screen.aside.print(f"{job}: not sent, the sweep will wake it: {error}")
+
+
+def _show_estimate(told: Estimate) -> None:
+    console.print(f"{told.utterances} utterances, {told.reused} of them free")
+    console.print(
+        f"{told.calls} calls, {told.characters} characters, about {told.audio_s:.0f} s of audio, "
+        f"{screen.usd(told.usd)} at list prices"
+    )
+    for code, count in sorted(told.codes.items()):
+        console.print(f"{count} {code}")
+
+
+# ── retake, undo, revoice ────────────────────────────────────────────────────
+
+
+def retake(
+    card: CardId, language: Code, say: Say = None, hint: Hint = None, as_json: JsonFlag = False
+) -> None:
+    """Speak one card anew; the old recording is kept for `undo`.
+
+    --say and --hint hold for every later job too; '' takes one away.
+    """
+    worker = Worker(Settings.load(Needs.WORKER))
+    code = language_of(worker, language).code
+    (found,) = [each for each in worker.cards.card(card) if each.phrase.language == code]
+    if found.phrase.url and not worker.storage.owns(found.phrase.url):
+        raise MemolistError(f"card {card} has audio from elsewhere, which is never replaced")
+    wanted = replace(
+        found.phrase,
+        voice=_kept_voice(worker, found),
+        say=found.phrase.say if say is None else say or None,
+        hint=found.phrase.hint if hint is None else hint or None,
+    )
+    line = plan.line_of(wanted, worker.script(Options(), worker.cards.lexicon()))
+    if isinstance(line, Result):
+        raise MemolistError(f"{line.code}: {line.message}")
+    (placed,) = core.orders([replace(found, phrase=wanted)], 1)
+    job = worker.orders.place(placed, Direction(say=say, hint=hint))
+    told = _spoken_here(worker, job) | {
+        "card": card,
+        "language": code,
+        "old_url": placed.picks[0].old_url,
+    }
+    if as_json:
+        screen.emit(told)
+    else:
+        _show_retake(told)
+    if told["status"] != "completed":
+        raise typer.Exit(Exit.UNWELL)
+
+
+def _kept_voice(worker: Worker, found: Found) -> str | None:
+    """The voice that the card has, unless it can't speak any more."""
+    try:
+        return worker.voice(found.phrase.language, Options(voice=found.clip_voice)).name
+    except BadOptions:
+        return None
+
+
+def _spoken_here(worker: Worker, job: str) -> dict[str, Any]:
+    """Run a job here, as any worker would; another may be quicker."""
+    worker.run(job, seconds=SPEAK_S, halt=threading.Event())
+    for look in looks(worker, job, 0.5):
+        if look["status"] == "pending":
+            pauses = look.get("pauses") or [look["stop"] or "it waits for a worker"]
+            raise MemolistError(f"job {job} is made and waits: {pauses[0]}")
+    state, _ = worker.operator.status(job)
+    (ended,) = worker.records.utterances(job) or [{}]
+    seconds = None if ended.get("duration_ms") is None else ended["duration_ms"] / 1000
+    names = ("url", "take", "voice", "model", "spoken_text", "cost_usd", "code", "message")
+    return {"job": job, "status": state, "seconds": seconds} | {n: ended.get(n) for n in names}
+
+
+def _show_retake(told: dict[str, Any]) -> None:
+    if told["status"] != "completed":
+        console.print(f"{told['code']}: {told['message']}")
+        return
+    said = f"{told['spoken_text']} ({told['voice']}, take {told['take']}, {told['seconds']:.1f} s)"
+    screen.pairs(
+        [
+            ("says", said),
+            ("cost", screen.usd(told["cost_usd"])),
+            ("old", told["old_url"] or "none"),
+            ("new", told["url"] or ""),
+        ]
+    )
+    if told["old_url"]:
+        console.print(f"memolist-tts undo {told['card']} {told['language']}   # takes it back")
+
+
+def undo(card: CardId, language: Code, as_json: JsonFlag = False) -> None:
+    """Give a card the audio, --say and --hint back that it had before its last retake."""
+    worker = Worker(Settings.load(Needs.DATABASE))
+    new, old = worker.orders.undo(card, language_of(worker, language))
+    told = {"card": card, "language": language, "was": new, "url": old}
+    screen.answer(as_json, told, f"{card} {language}: {old}")
+
+
+def revoice(
+    to: Annotated[str, typer.Option(help="The new voice.")],
+    where: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="Of the clips that cards carry: voice, model, provider, language, card, list; "
+            "may be repeated.",
+        ),
+    ],
+    limit: Most = 1000,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give cards another voice. Says first what it takes, and asks."""
+    worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
+    script = worker.script(Options(voice=to), worker.cards.lexicon())
+    pages = (
+        [replace(each, phrase=replace(each.phrase, voice=to)) for each in page]
+        for page in worker.cards.carrying(asked(where))
+    )
+    # A card that says the same in that voice already is left alone.
+    changed = (
+        (found, line)
+        for found, line in _lines(pages, script)
+        if f"/{line.key}-" not in (found.phrase.url or "")
+    )
+    wanted = first(changed, limit)
+    order_if_agreed(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json)
+    screen.ended(len(wanted), "utterances", limit)
+
+
+def order_if_agreed(
+    worker: Worker,
+    wanted: Sequence[tuple[Found, Line]],
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """A dry run first; then the jobs, if --yes or a person at the keyboard says so."""
+    if dry_run or not wanted or not (yes or agreed(worker, wanted, as_json=as_json)):
+        order(worker, wanted, dry_run=True, as_json=as_json)
+        if wanted and not dry_run:
+            screen.aside.print("Nothing was done; --yes does it.")
+        return
+    order(worker, wanted, dry_run=False, as_json=as_json)
+
+
+def agreed(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool) -> bool:
+    """Whether a person agrees to the price; a script has to say --yes."""
+    if as_json or not console.is_terminal:
+        return False
+    stored = worker.cards.stored([line.key for _, line in wanted])
+    _show_estimate(core.estimate([line for _, line in wanted], stored))
+    return typer.confirm("Speak them?")

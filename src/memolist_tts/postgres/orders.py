@@ -1,0 +1,228 @@
+"""Jobs that an operator makes, what they are to say, and how it was before."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memolist_tts.core.errors import DatabaseError, MemolistError
+from memolist_tts.core.model import Language
+from memolist_tts.core.orders import Order
+from memolist_tts.postgres.connection import Database, Row, Transaction
+from memolist_tts.postgres.schema import Api, quoted
+
+# A pending job over a list, of the user of the list's last job. Repeating it makes no second one.
+INSERT = """
+INSERT INTO {jobs} ("id", "listId", status, "createdAt"{columns})
+SELECT cast(:id AS {job_id}), cast(:list_id AS {list_id}), 'pending', {now}{values}
+ON CONFLICT ("id") DO NOTHING
+"""
+LAST_USER = """(SELECT l."userId" FROM {jobs} l WHERE l."listId" = cast(:list_id AS {list_id})
+                 ORDER BY l."createdAt" DESC LIMIT 1)"""
+
+# The only utterances of that job, and how each card was directed before.
+SELECT = """
+INSERT INTO tts.selection (job_id, card_id, language, old_url, voice, old_say, old_hint)
+SELECT cast(:id AS text), x.card_id, x.language, x.old_url, x.voice, d.say, d.hint
+FROM unnest(cast(:card_ids AS text[]), cast(:languages AS text[]), cast(:old_urls AS text[]),
+            cast(:voices AS text[])) AS x (card_id, language, old_url, voice)
+LEFT JOIN tts.direction d ON d.card_id = x.card_id AND d.language = x.language
+ON CONFLICT (job_id, card_id, language) DO NOTHING
+"""
+
+# How a card is said from now on; NULL leaves a part as it is, '' takes it away.
+DIRECT = """
+INSERT INTO tts.direction AS d (card_id, language, say, hint)
+VALUES (:card_id, :language, nullif(cast(:say AS text), ''), nullif(cast(:hint AS text), ''))
+ON CONFLICT (card_id, language) DO UPDATE
+SET say = CASE WHEN cast(:say AS text) IS NULL THEN d.say ELSE excluded.say END,
+    hint = CASE WHEN cast(:hint AS text) IS NULL THEN d.hint ELSE excluded.hint END,
+    updated_at = clock_timestamp()
+"""
+
+# A card's last retake that isn't undone, and what it came to.
+LAST = """
+SELECT s.job_id, s.old_url, u.url AS new_url, u.clip_key, u.clip_take
+FROM tts.selection s
+JOIN tts.utterance u
+  ON u.job_id = s.job_id AND u.card_id = s.card_id AND u.language = s.language
+WHERE s.card_id = :card_id AND s.language = :language AND s.old_url IS NOT NULL
+  AND s.undone_at IS NULL AND u.state IN ('spoken', 'reused')
+  AND NOT EXISTS (
+    SELECT 1 FROM tts.clip d
+    WHERE d.key = substring(s.old_url FROM '([^/]+)-[0-9]+\\.mp3$') AND d.deleted_at IS NOT NULL
+      AND d.object_name = substring(s.old_url FROM '[^/]+$'))
+ORDER BY s.made_at DESC LIMIT 1
+"""
+
+# Not undone -> undone; the direction there was before.
+UNDO = """
+UPDATE tts.selection SET undone_at = clock_timestamp()
+WHERE job_id = :id AND card_id = :card_id AND language = :language AND undone_at IS NULL
+RETURNING old_say, old_hint
+"""
+PUT_BACK = """
+UPDATE {cards} c SET {url} = :old_url{card_touched}
+WHERE c.id = cast(:card_id AS {card_id}) AND c.{url}::text = :new_url
+RETURNING c.id
+"""
+UNDIRECT = "DELETE FROM tts.direction WHERE card_id = :card_id AND language = :language"
+WITHDRAW = """
+UPDATE tts.clip SET withdrawn_at = clock_timestamp()
+WHERE key = :key AND take = cast(:take AS integer)
+"""
+
+ADD_WORD = """
+INSERT INTO tts.lexicon AS l (language, word, said) VALUES (:language, :word, :said)
+ON CONFLICT (language, word) DO UPDATE SET said = excluded.said, updated_at = clock_timestamp()
+"""
+REMOVE_WORD = "DELETE FROM tts.lexicon WHERE language = :language AND word = :word RETURNING word"
+WORDS = "SELECT language, word, said, updated_at FROM tts.lexicon ORDER BY language, word"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """How a card is to be said; None leaves a part as it was, '' takes it away."""
+
+    say: str | None = None
+    hint: str | None = None
+
+
+class _NotPutBack(Exception):
+    """Undoes an undo: the card has changed."""
+
+
+class Orders:
+    """Makes jobs and takes them back. Needs the right to INSERT into "TtsJob"."""
+
+    def __init__(self, database: Database, api: Api) -> None:
+        self._database = database
+        self._api = api
+        jobs = api.jobs
+        optional = {
+            "updatedAt": jobs.now("updatedAt") if jobs.has("updatedAt") else "",
+            "userId": LAST_USER,
+        }
+        has = {name: sql for name, sql in optional.items() if jobs.has(name)}
+        names = {
+            "jobs": jobs.name,
+            "job_id": jobs.cast("id"),
+            "list_id": jobs.cast("listId"),
+            "now": jobs.now("createdAt"),
+        }
+        self._insert = INSERT.format(
+            **names,
+            columns="".join(f", {quoted(name)}" for name in has),
+            values="".join(f", {sql.format(**names)}" for sql in has.values()),
+        )
+
+    def place(self, order: Order, direction: Direction | None = None) -> str:
+        """Make the job of an order, in one transaction with what it is to say; its id.
+
+        `direction` is for each of its utterances. Raises `DatabaseError` where the
+        API's table takes no such row.
+        """
+        job_id = str(uuid.uuid4())
+
+        def work(tx: Transaction) -> None:
+            # First the selection: a job without one would speak the whole list.
+            tx.rows(
+                SELECT,
+                id=job_id,
+                card_ids=[pick.card_id for pick in order.picks],
+                languages=[pick.language for pick in order.picks],
+                old_urls=[pick.old_url for pick in order.picks],
+                voices=[pick.voice for pick in order.picks],
+            )
+            for pick in order.picks if direction is not None else ():
+                tx.rows(
+                    DIRECT,
+                    card_id=pick.card_id,
+                    language=pick.language,
+                    say=direction.say if direction else None,
+                    hint=direction.hint if direction else None,
+                )
+            tx.rows(self._insert, id=job_id, list_id=order.list_id)
+
+        if self._api.jobs.cast("id") == "bigint":
+            raise MemolistError('the ids of "TtsJob" are numbers: only the API can make a job')
+        try:
+            self._database.transaction(work)
+        except DatabaseError as error:
+            if error.passes:
+                raise
+            told = f'{error}. It takes the right to INSERT into "TtsJob" (db/README.md).'
+            raise DatabaseError(told) from error
+        return job_id
+
+    def undo(self, card_id: str, language: Language) -> tuple[str, str]:
+        """Give a card the audio and the direction back that it had before its last retake.
+
+        Returns the URL it had and the one it has now. Raises `MemolistError` where
+        there is none, or the card carries another audio by now.
+        """
+        where = {"card_id": card_id, "language": language.code}
+
+        def find(tx: Transaction) -> list[Row]:
+            return tx.rows(LAST, **where)
+
+        if not (rows := self._database.transaction(find)):
+            raise MemolistError(f"card {card_id} has no retake in {language.code!r} to undo")
+        last = rows[0]
+
+        def work(tx: Transaction) -> None:
+            if not (before := tx.rows(UNDO, id=last["job_id"], **where)):
+                # Done already: by this statement's lost answer, or by somebody else.
+                return
+            self._put_back(tx, card_id, language, last)
+            say, hint = before[0]["old_say"], before[0]["old_hint"]
+            tx.rows(UNDIRECT, **where)
+            if say is not None or hint is not None:
+                tx.rows(DIRECT, **where, say=say, hint=hint)
+            if f"/{last['clip_key']}-" in last["old_url"]:
+                tx.rows(WITHDRAW, key=last["clip_key"], take=last["clip_take"])
+
+        try:
+            self._database.transaction(work)
+        except _NotPutBack:
+            raise MemolistError(
+                f"card {card_id} carries another audio by now than that of its last retake"
+            ) from None
+        return last["new_url"], last["old_url"]
+
+    def _put_back(self, tx: Transaction, card_id: str, language: Language, last: Row) -> None:
+        cards = self._api.cards
+        touched = cards.assign()
+        sql = PUT_BACK.format(
+            cards=cards.name,
+            card_id=cards.cast("id"),
+            url=quoted(language.url_column),
+            card_touched=f", {touched}" if touched else "",
+        )
+        if not tx.rows(sql, card_id=card_id, old_url=last["old_url"], new_url=last["new_url"]):
+            raise _NotPutBack
+
+    def add_word(self, language: str, word: str, said: str) -> None:
+        """From now on `word` is said as `said`."""
+
+        def work(tx: Transaction) -> None:
+            tx.rows(ADD_WORD, language=language, word=word, said=said)
+
+        self._database.transaction(work)
+
+    def remove_word(self, language: str, word: str) -> bool:
+        """From now on `word` is said as it is written. False: it was."""
+
+        def work(tx: Transaction) -> Sequence[Row]:
+            return tx.rows(REMOVE_WORD, language=language, word=word)
+
+        return bool(self._database.transaction(work))
+
+    def words(self) -> list[Row]:
+        """The whole lexicon."""
+
+        def work(tx: Transaction) -> list[Row]:
+            return tx.rows(WORDS)
+
+        return self._database.transaction(work)

@@ -1,0 +1,411 @@
+"""What an operator does about cards: preview, estimate, fill, retake, undo, revoice, lexicon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from deployment import Deployment
+
+from local.api import Api
+from local.schema import MINIMAL, Shape
+from memolist_tts.core.model import Completed, Failed
+
+FOREIGN = "https://elsewhere.example.com/recording.mp3"
+
+
+def go_all(deployment: Deployment, jobs: list[str]) -> None:
+    for job in jobs:
+        assert deployment.go(job).outcome == Completed()
+
+
+# ── preview, estimate, fill ──────────────────────────────────────────────────
+
+
+def test_a_preview_tells_shown_from_said_and_the_price(deployment: Deployment) -> None:
+    list_id = deployment.api.add_list([("<b>apple</b> 🍎", "🍎")])
+    (card,) = deployment.api.cards(list_id)
+
+    en, fr = deployment.told("preview", card["id"])["utterances"]
+    shown = deployment.command("preview", card["id"], COLUMNS="80").stdout
+
+    assert (en["shown"], en["said"], en["voice"]) == ("<b>apple</b> 🍎", "apple", "alloy")
+    assert en["usd"] > 0
+    assert (en["stored"], en["url"], en["carries"]) == (False, None, None)
+    assert (fr["said"], fr["code"]) == (None, "only_emoji")
+    assert deployment.asked == []
+    assert re.search(r"says +apple", shown)
+    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines())
+
+
+def test_a_preview_that_speaks_makes_a_clip_that_jobs_reuse(deployment: Deployment) -> None:
+    words = ("preview", "--text", "apple", "--language", "en", "--speak")
+
+    (first,) = deployment.told(*words)["utterances"]
+    (second,) = deployment.told(*words)["utterances"]
+    (card,) = deployment.spoken_list(("apple", ""))
+
+    assert (first["stored"], second["stored"], second["usd"]) == (False, True, 0)
+    assert deployment.audio(first["url"])[:2] in (b"\xff\xf3", b"\xff\xfb")
+    assert first["url"] == second["url"] == card["audioEnUrl"]
+    assert deployment.asked == ["apple"]
+    assert not deployment.api.rows("SELECT 1 AS x FROM tts.job WHERE job_id LIKE 'alone:%'")
+
+
+def test_a_preview_that_the_provider_refuses_tells_why(deployment: Deployment) -> None:
+    deployment.speech.add_fault("refused", match="curse")
+
+    shown = deployment.command("preview", "--text", "curse", "--language", "en", "--speak")
+
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr.startswith("refused: ")
+    assert not deployment.api.rows("SELECT 1 AS x FROM tts.clip")
+
+
+def test_an_estimate_counts_what_is_stored_as_free(deployment: Deployment) -> None:
+    deployment.spoken_list(("apple", "pomme"))
+    list_id = deployment.api.add_list([("apple", "pomme"), ("bread", ""), ("bread", "pain")])
+
+    told = deployment.told("estimate", list_id)
+    forced = deployment.told("estimate", list_id, "--force")
+
+    assert (told["utterances"], told["reused"], told["calls"]) == (5, 3, 2)
+    assert told["codes"] == {"blank": 1}
+    assert 0 < told["usd"] < forced["usd"]
+    assert forced["calls"] == 4
+
+
+def test_an_estimate_is_near_what_was_paid(deployment: Deployment) -> None:
+    words = [("Good morning", "Bonjour"), ("Where is the station?", "Où est la gare ?")]
+    list_id = deployment.api.add_list(words)
+    told = deployment.told("estimate", list_id)
+
+    job_id = deployment.api.add_job(list_id)
+    deployment.go(job_id)
+
+    paid = deployment.told("status", job_id)["progress"]["cost_usd"]
+    assert 0.5 < told["usd"] / paid < 2
+
+
+def test_fill_finds_what_has_no_audio_and_no_error_and_prices_it_first(
+    deployment: Deployment,
+) -> None:
+    deployment.speech.add_fault("refused", match="curse")
+    deployment.spoken_list(("apple", "pomme"), ("curse", "🍎"))
+    late = deployment.api.add_list([("bread", "pain"), ("apple", "")])
+    opened = deployment.api.add_list([("milk", "lait")])
+    deployment.api.add_job(opened)
+
+    dry = deployment.told("fill", "--dry-run")
+    before = deployment.api.rows('SELECT count(*) AS n FROM "TtsJob"')[0]["n"]
+    told = deployment.told("fill")
+
+    assert (dry["utterances"], dry["reused"], dry["calls"], dry["jobs"]) == (3, 1, 2, [])
+    assert before == 2
+    assert {**told, "jobs": [], "dry_run": True} == dry
+    (job,) = told["jobs"]
+    asked = len(deployment.asked)
+    go_all(deployment, [job])
+    assert sorted(deployment.asked[asked:]) == ["bread", "pain"]
+    assert [bool(c["audioEnUrl"]) for c in deployment.api.cards(late)] == [True, True]
+    assert deployment.api.job(job)["totalCount"] == 3
+    assert deployment.told("fill")["jobs"] == []
+
+
+def test_fill_is_bounded_and_splits_a_list_too_long_for_one_job(deployment: Deployment) -> None:
+    list_id = deployment.api.add_list([(f"word {n}", "") for n in range(7)])
+    deployment.settings["MAX_PHRASES_PER_JOB"] = "2"
+
+    limited = deployment.command("fill", "--limit", "3", "--dry-run")
+    told = deployment.told("fill")
+    go_all(deployment, told["jobs"])
+
+    assert limited.stdout.startswith("3 utterances, 0 of them free")
+    assert limited.stderr == "The first 3 utterances; --limit shows more.\n"
+    assert len(told["jobs"]) == 4
+    assert all(card["audioEnUrl"] for card in deployment.api.cards(list_id))
+
+
+@pytest.mark.parametrize(
+    "shape", [Shape(id_type="uuid", time_type="timestamptz"), MINIMAL, Shape(schema="api")]
+)
+def test_fill_makes_jobs_in_every_shape_of_the_api_s_tables(
+    new_database: Callable[..., str], deployment: Deployment, shape: Shape
+) -> None:
+    url = new_database(shape)
+    with Api(url, shape) as api:
+        list_id = api.add_list([("apple", "pomme")])
+        deployment.url = url
+
+        (job,) = deployment.told("fill")["jobs"]
+        deployment.go(job)
+
+        assert api.job(job)["status"] == "completed"
+        assert all(card["audioEnUrl"] for card in api.cards(list_id))
+
+
+def test_a_job_that_an_operator_makes_is_the_last_user_s(deployment: Deployment) -> None:
+    list_id = deployment.api.add_list([("apple", "")])
+    deployment.api.add_job(list_id, userId="ann", status="completed")
+
+    (job,) = deployment.told("fill")["jobs"]
+
+    assert deployment.api.job(job)["userId"] == "ann"
+
+
+def test_a_worker_without_the_right_to_make_jobs_is_told_so(deployment: Deployment) -> None:
+    deployment.api.add_list([("apple", "")])
+    deployment.api.rows('ALTER TABLE "TtsJob" ADD COLUMN "plan" text NOT NULL')
+
+    shown = deployment.command("fill")
+
+    assert shown.returncode == 1
+    assert 'null value in column "plan"' in shown.stderr
+    assert "It takes the right to INSERT" in shown.stderr
+    assert not deployment.api.rows("SELECT 1 AS x FROM tts.selection")
+
+
+# ── retake, undo ─────────────────────────────────────────────────────────────
+
+
+def test_a_retake_is_another_recording_and_undo_brings_the_old_one_back(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("apple", "pomme"))
+    old = card["audioEnUrl"]
+    before = deployment.audio(old)
+
+    told = deployment.told("retake", card["id"], "en")
+    after = deployment.card(card["id"])
+
+    assert (told["status"], told["old_url"], told["take"]) == ("completed", old, 1)
+    assert after["audioEnUrl"] == told["url"] != old
+    assert after["audioFrUrl"] == card["audioFrUrl"]
+    assert deployment.audio(told["url"]) != before
+    assert deployment.audio(old) == before
+    assert deployment.asked[2:] == ["apple"]
+
+    undone = deployment.told("undo", card["id"], "en")
+
+    assert (undone["was"], undone["url"]) == (told["url"], old)
+    assert deployment.card(card["id"])["audioEnUrl"] == old
+    (same,) = deployment.spoken_list(("apple", ""))
+    assert same["audioEnUrl"] == old, "a take that was undone is given to no other card"
+    assert deployment.command("undo", card["id"], "en").returncode == 1
+
+
+def test_a_third_take_does_not_overwrite_one_that_was_undone(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    second = deployment.told("retake", card["id"], "en")
+    deployment.told("undo", card["id"], "en")
+
+    third = deployment.told("retake", card["id"], "en")
+
+    assert (second["take"], third["take"]) == (1, 2)
+    assert deployment.audio(third["url"]) != deployment.audio(second["url"])
+
+
+def test_what_a_card_is_to_say_holds_for_later_jobs_and_is_undone_with_it(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    words = ("retake", card["id"], "fr", "--say", "du pain", "--hint", "Le pain que l'on mange.")
+
+    told = deployment.told(*words)
+    charge = deployment.speech.charges[-1]
+    deployment.api.rows('UPDATE "Card" SET "audioFrUrl" = NULL')
+    deployment.go(deployment.api.add_job(card["listId"]))
+    again = deployment.card(card["id"])
+
+    assert told["spoken_text"] == charge.input == "du pain"
+    assert charge.instructions is not None
+    assert charge.instructions.endswith(" Le pain que l'on mange.")
+    assert again["audioFrUrl"] == told["url"]
+    assert len(deployment.asked) == 2
+
+    deployment.told("undo", card["id"], "fr")
+    (preview,) = deployment.told("preview", card["id"], "--language", "fr")["utterances"]
+    assert (preview["said"], preview["say"], preview["hint"]) == ("pain", None, None)
+    assert deployment.card(card["id"])["audioFrUrl"] == card["audioFrUrl"]
+
+
+def test_a_retake_keeps_the_voice_that_the_card_has(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""), VOICE_EN="nova")
+
+    told = deployment.told("retake", card["id"], "en")
+
+    assert (told["voice"], told["take"]) == ("nova", 1)
+
+
+def test_a_card_that_could_not_be_spoken_is_given_other_words(deployment: Deployment) -> None:
+    deployment.speech.add_fault("refused", match="^curse$")
+    (card,) = deployment.spoken_list(("curse", ""))
+
+    told = deployment.told("retake", card["id"], "en", "--say", "a swear word")
+
+    assert told["old_url"] is None
+    assert deployment.card(card["id"])["audioEnUrl"] == told["url"]
+
+
+def test_a_retake_that_fails_leaves_the_card_as_it_was(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.speech.add_fault("silent")
+
+    told = deployment.told("retake", card["id"], "en", exit_code=3)
+
+    assert (told["status"], told["code"]) == ("failed", "bad_audio")
+    assert deployment.card(card["id"])["audioEnUrl"] == card["audioEnUrl"]
+    assert deployment.command("undo", card["id"], "en").returncode == 1
+
+
+def test_audio_from_elsewhere_is_not_retaken(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.api.rows('UPDATE "Card" SET "audioEnUrl" = :url', url=FOREIGN)
+
+    shown = deployment.command("retake", card["id"], "en")
+
+    assert shown.returncode == 1
+    assert shown.stderr.endswith("has audio from elsewhere, which is never replaced\n")
+    assert deployment.card(card["id"])["audioEnUrl"] == FOREIGN
+
+
+def test_an_undo_never_takes_a_card_s_newer_audio(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.told("retake", card["id"], "en")
+    deployment.api.rows('UPDATE "Card" SET "audioEnUrl" = :url', url=FOREIGN)
+
+    shown = deployment.command("undo", card["id"], "en")
+
+    assert shown.returncode == 1
+    assert "carries another audio by now" in shown.stderr
+    assert deployment.card(card["id"])["audioEnUrl"] == FOREIGN
+
+
+def test_while_all_is_paused_a_retake_waits_and_says_so(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.told("pause", "--why", "no money")
+
+    shown = deployment.command("retake", card["id"], "en")
+
+    assert shown.returncode == 1
+    assert shown.stderr.endswith("is made and waits: no money\n")
+
+
+@pytest.mark.parametrize("words", [("retake", "nothing", "en"), ("preview", "nothing")])
+def test_a_card_that_is_not_there_is_named(deployment: Deployment, words: tuple[str, ...]) -> None:
+    shown = deployment.command(*words)
+
+    assert (shown.returncode, shown.stderr) == (1, "no \"Card\" has the id 'nothing'\n")
+
+
+def test_a_language_that_is_not_spoken_is_named(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+
+    shown = deployment.command("retake", card["id"], "de")
+
+    assert (shown.returncode, shown.stderr) == (1, "'de' is no language of LANGUAGES: en, fr\n")
+
+
+# ── revoice, lexicon ─────────────────────────────────────────────────────────
+
+
+def test_a_revoice_is_a_dry_run_until_it_is_agreed_to(deployment: Deployment) -> None:
+    cards = deployment.spoken_list(("apple", "pomme"), ("bread", "pain"), VOICE_EN="nova")
+    words = ("revoice", "--where", "voice=nova", "--to", "marin")
+
+    asked = deployment.command(*words)
+    dry = deployment.told(*words, "--dry-run")
+    told = deployment.told(*words, "--yes")
+    again = deployment.told(*words, "--yes")
+    go_all(deployment, told["jobs"])
+
+    assert asked.stdout.startswith("2 utterances, 0 of them free\n")
+    assert asked.stderr == "Nothing was done; --yes does it.\n"
+    assert (dry["utterances"], dry["jobs"]) == (2, [])
+    assert (len(told["jobs"]), again["jobs"]) == (1, [])
+    after = deployment.api.cards(cards[0]["listId"])
+    assert [c["audioFrUrl"] for c in after] == [c["audioFrUrl"] for c in cards]
+    assert {c["audioEnUrl"] for c in after}.isdisjoint({c["audioEnUrl"] for c in cards})
+    marin = deployment.rows("clips", "--where", "voice=marin")
+    assert sorted(clip["said"] for clip in marin) == ["apple", "bread"]
+    assert deployment.told(*words, "--yes")["utterances"] == 0
+
+
+def test_a_voice_that_the_provider_does_not_have_fails_that_job_alone(
+    deployment: Deployment,
+) -> None:
+    deployment.spoken_list(("apple", ""))
+    words = ("revoice", "--where", "voice=alloy", "--to", "nobody", "--yes")
+    (job,) = deployment.told(*words)["jobs"]
+
+    outcome = deployment.go(job).outcome
+
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "bad_options"
+    assert "options.voice = nobody" in outcome.message
+
+
+def test_a_word_is_said_otherwise_on_exactly_the_cards_that_have_it(
+    deployment: Deployment,
+) -> None:
+    words = [("cat", "le <b>Chat</b>"), ("castle", "le château"), ("kitten", "le petit chat")]
+    cards = deployment.spoken_list(*words, VOICE_FR="nova")
+
+    told = deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")
+    go_all(deployment, told["jobs"])
+    after = deployment.api.cards(cards[0]["listId"])
+
+    moved = [a["audioFrUrl"] != b["audioFrUrl"] for a, b in zip(after, cards, strict=True)]
+    assert (told["utterances"], moved) == (2, [True, False, True])
+    assert [a["audioEnUrl"] for a in after] == [b["audioEnUrl"] for b in cards]
+    assert sorted(deployment.asked[6:]) == ["le cha", "le petit cha"]
+    assert {c.voice for c in deployment.speech.charges[6:]} == {"nova"}
+    assert deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")["utterances"] == 0
+    (word,) = deployment.rows("lexicon", "list")
+    assert (word["language"], word["word"], word["said"]) == ("fr", "chat", "cha")
+
+
+def test_a_word_taken_out_gives_the_cards_their_old_clips_at_no_cost(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "chat"))
+    told = deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")
+    go_all(deployment, told["jobs"])
+
+    told = deployment.told("lexicon", "remove", "fr", "chat", "--yes")
+    go_all(deployment, told["jobs"])
+
+    assert (told["utterances"], told["reused"]) == (1, 1)
+    assert deployment.card(card["id"])["audioFrUrl"] == card["audioFrUrl"]
+    assert deployment.asked == ["chat", "cha"]
+    assert deployment.rows("lexicon", "list") == []
+    assert deployment.command("lexicon", "remove", "fr", "chat").returncode == 1
+
+
+def test_a_word_is_not_added_before_its_price_is_agreed_to(deployment: Deployment) -> None:
+    deployment.spoken_list(("", "chat"))
+
+    shown = deployment.command("lexicon", "add", "fr", "chat", "cha")
+
+    assert shown.stdout.startswith("1 utterances, 0 of them free\n")
+    assert shown.stderr == "Nothing was done; --yes does it.\n"
+    assert deployment.rows("lexicon", "list") == []
+
+
+def test_a_word_that_no_card_has_is_said_otherwise_in_later_jobs(deployment: Deployment) -> None:
+    deployment.told("lexicon", "add", "en", "lead", "led")
+
+    deployment.spoken_list(("a lead pipe", ""))
+
+    assert deployment.asked == ["a led pipe"]
+
+
+def test_texts_without_a_word_of_the_lexicon_keep_their_clips(deployment: Deployment) -> None:
+    (first,) = deployment.spoken_list(("Where's the cat?", "Où est le chat ?"))
+    deployment.told("lexicon", "add", "en", "dog", "doug")
+
+    (second,) = deployment.spoken_list(("Where's the cat?", "Où est le chat ?"))
+
+    assert first["audioEnUrl"] == second["audioEnUrl"]
+    assert first["audioFrUrl"] == second["audioFrUrl"]
