@@ -38,7 +38,7 @@ class Queue:
             raise WakeError("no such group")
         self.sent.append(job_id)
 
-    def hurry(self, receipt: str, delay_s: int) -> None:
+    def hurry(self, receipt: str, delay_s: int) -> None:  # noqa: ARG002
         raise AssertionError("The sweep receives nothing.")
 
 
