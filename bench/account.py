@@ -111,6 +111,7 @@ class Row:
     def __init__(self, world: World, pace: Pace, ceiling: float | None) -> None:
         self._world, self._at, self._ceiling = world, 0.0, ceiling
         self.pace = self.opening = pacing.capped(pace, ceiling)
+        self.has_ceiling = ceiling is not None
         self.is_down = False
 
     def exchange(self, provider: str, seen: Seen, count: int) -> tuple[Pace, list[float]]:  # noqa: ARG002

@@ -49,7 +49,7 @@ def _share(variables: dict[str, str], *, headers: bool) -> Share:
         migrate(url)
         with Api(url) as api:
             for name in NAMES:
-                api.add_job(api.add_list(texts.cards(CARDS, name)), userId=name)
+                api.add_job(api.add_list(texts.cards(CARDS, name)), userId="bench")
         if not headers:
             control(base_url, "POST", "/_faults", {"fault": "headers_missing"})
         folder = stack.enter_context(TemporaryDirectory())

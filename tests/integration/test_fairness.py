@@ -154,3 +154,12 @@ def test_a_user_served_a_moment_ago_ends_nobody_s_turn(place: Place) -> None:
 
     assert not isinstance(report.outcome, HandedBack)
     assert place.worker.jobs.waiting(1) == [again]
+
+
+def test_for_one_who_waits_one_run_gives_way_and_not_all(place: Place) -> None:
+    busy = [place.worker.jobs.claim(place.job("busy"), lease_s=60) for _ in range(3)]
+    place.job("quiet")
+
+    give_way = [place.worker.jobs.others_wait(job, 10) for job in busy if job is not None]
+
+    assert sorted(give_way) == [False, False, True]

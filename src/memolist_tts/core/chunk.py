@@ -61,7 +61,7 @@ SETTLE_S = 2.0
 DATABASE_DELAY_S = 30.0
 GRACE_S = 10.0
 """How much a lease outlives the run's hard deadline."""
-TURN_S = 10.0
+TURN_S = 20.0
 """A user who waits has their turn once nobody has served them for so long."""
 MOST_CHANGES = 5
 """How often a card may change under our hands before its utterance is given up."""

@@ -221,6 +221,8 @@ class PaceBook(Protocol):
 
     opening: Pace
     """The bucket before anything is known."""
+    has_ceiling: bool
+    """Whether the operator told what the account takes."""
 
     def exchange(self, provider: str, seen: Seen, count: int) -> tuple[Pace, list[float]]:
         """Tell what was seen, take `count` slots; each one's wait in seconds from now.

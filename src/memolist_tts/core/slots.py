@@ -102,7 +102,8 @@ class Slots:
         if pace is None:
             return 1
         share = 1.0 if self._apart is not None else self.share
-        ahead_s = LEASE_AHEAD_S if pace.limit_per_minute else CAREFUL_AHEAD_S
+        is_known = pace.limit_per_minute is not None or self._book.has_ceiling
+        ahead_s = LEASE_AHEAD_S if is_known else CAREFUL_AHEAD_S
         return math.ceil(share * max(pace.rate_per_s * ahead_s, pace.tokens))
 
     @property

@@ -292,19 +292,21 @@ ORDER BY r.nth,
 LIMIT cast(:limit AS integer)
 """
 
-# Does a job wait whose user nobody has served for a turn?
+# Do users wait whom nobody has served for a turn, and is this one of as many runs as there are such
+# users? One gives way for each, not all for one.
 OTHERS_WAIT = """
-SELECT EXISTS (
-  SELECT 1
-  FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
-  WHERE j.status IN ('pending', 'processing') AND {user} <> :user
-    AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
-    AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
-    AND NOT EXISTS (
-      SELECT 1 FROM tts.job o
-      WHERE o.user_id = {user}
-        AND o.updated_at > now() - make_interval(secs => cast(:turn_s AS double precision)))
+SELECT count(DISTINCT {user}) > (
+  SELECT count(*) FROM tts.job l
+  WHERE l.finished_at IS NULL AND l.lease_until > clock_timestamp() AND l.job_id < :id
 ) AS found
+FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+WHERE j.status IN ('pending', 'processing') AND {user} <> :user
+  AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
+  AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
+  AND NOT EXISTS (
+    SELECT 1 FROM tts.job o
+    WHERE o.user_id = {user}
+      AND o.updated_at > now() - make_interval(secs => cast(:turn_s AS double precision)))
 """
 
 ATTEMPTS_USED_UP = (
@@ -540,7 +542,7 @@ class Jobs:
             return False
 
         def work(tx: Transaction) -> bool:
-            rows = tx.rows(self._sql(OTHERS_WAIT), user=job.group, turn_s=turn_s)
+            rows = tx.rows(self._sql(OTHERS_WAIT), id=job.id, user=job.group, turn_s=turn_s)
             return bool(rows[0]["found"])
 
         return self._database.transaction(work)

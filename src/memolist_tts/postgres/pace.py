@@ -66,6 +66,7 @@ class SharedPace:
         `opening_per_minute`: what is thought of an account before its first answer."""
         self._database = database
         self._ceiling = requests_per_minute
+        self.has_ceiling = requests_per_minute is not None
         first = pacing.opening(requests_per_minute or opening_per_minute)
         self.opening = pacing.capped(first, requests_per_minute)
 
