@@ -20,6 +20,7 @@ from memolist_tts.core.errors import (
     TryAgain,
 )
 from memolist_tts.core.model import Options
+from memolist_tts.postgres.schema import missing_indexes
 from memolist_tts.speech.models import known, told_of
 
 MOST_SKEW_S = 5.0
@@ -88,8 +89,16 @@ def _examine_database(worker: Worker) -> Iterator[Finding]:
     at = worker.database.address
     yield Finding("database", State.OK, f"{at.host}:{at.port}/{at.database} answers")
     yield Finding("tables", State.OK, f"{api.jobs.name}, {api.cards.name} and the schema tts")
+    yield _found("indexes", _indexes, worker)
     yield _found("clock", _clock, worker)
     yield _found("pauses", _pauses, worker)
+
+
+def _indexes(worker: Worker) -> tuple[State, str]:
+    missing = missing_indexes(worker.database, worker.api)
+    if not missing:
+        return State.OK, "every search of ours has one"
+    return State.WARNING, f"slow once the tables are large. On the API's side: {'; '.join(missing)}"
 
 
 def _clock(worker: Worker) -> tuple[State, str]:
