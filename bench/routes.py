@@ -43,6 +43,8 @@ class Figures:
     connections: int
     bytes: int
     most_threads: int
+    usd: float
+    """At list prices, by the tokens that the stand-in bills."""
 
 
 class _Counted(socket.socket):
@@ -114,7 +116,9 @@ def _measure(servers: Servers, route: str, nth: int) -> Figures:
     worker.database.close()
     if report.outcome != Completed() or report.tally.requests != UTTERANCES:
         raise RuntimeError(f"{route}: {report}")
-    return Figures(wall_s, cpu_s, _Counted.opened, _Counted.received, threads[0])
+    return Figures(
+        wall_s, cpu_s, _Counted.opened, _Counted.received, threads[0], report.tally.cost_usd
+    )
 
 
 def _warm(worker: Worker) -> None:
@@ -152,7 +156,16 @@ def _watching() -> Iterator[list[int]]:
 def _table(found: dict[str, Figures]) -> Table:
     table = Table(title=f"{UTTERANCES} utterances, {LATENCY_S} s a call, {IN_FLIGHT} in flight")
     table.add_column("route")
-    for heading in ("wall s", "ratio", "calls/s", "CPU ms", "kB in", "connections", "threads"):
+    for heading in (
+        "wall s",
+        "ratio",
+        "calls/s",
+        "CPU ms",
+        "kB in",
+        "connections",
+        "threads",
+        "USD",
+    ):
         table.add_column(heading, justify="right")
     for route, each in found.items():
         table.add_row(
@@ -164,8 +177,11 @@ def _table(found: dict[str, Figures]) -> Table:
             f"{each.bytes / UTTERANCES / 1000:.1f}",
             f"{each.connections:.0f}",
             f"{each.most_threads:.0f}",
+            f"{1000 * each.usd / UTTERANCES:.2f}",
         )
-    table.caption = f"CPU and kB in are a clip's; realtime's ratio is to be at most {MOST}"
+    table.caption = (
+        f"CPU and kB in are a clip's, USD a thousand's; realtime's ratio is to be at most {MOST}"
+    )
     return table
 
 
