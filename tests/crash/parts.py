@@ -123,6 +123,9 @@ class SimSpeaker:
         charge[0].is_heard = True
         return speech
 
+    def rest(self) -> None:
+        """Nothing is kept between two runs."""
+
 
 @dataclass
 class Store:

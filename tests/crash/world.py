@@ -38,6 +38,7 @@ from tests.crash.simulation import Flag, Process, Queues, Simulation, Threading
 ENVIRON = {
     "DATABASE_URL": "postgresql://simulated@127.0.0.1/simulated",
     "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+    "TTS_PROVIDER": "endpoint",
     "QUEUE_URL": "https://sqs.eu-west-3.amazonaws.com/123456789012/simulated",
     "PUBLIC_BASE_URL": parts.BASE_URL,
     "MAX_IN_FLIGHT": "3",

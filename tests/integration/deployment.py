@@ -63,7 +63,9 @@ class Deployment:
 
     def go(self, job_id: str, **more: str) -> Report:
         """Run a job here, to its end."""
-        return self.worker(**more).run(job_id, seconds=60, halt=threading.Event())
+        return self.worker(**more).run(
+            job_id, seconds=60, halt=threading.Event(), least_turn_s=60
+        )
 
     def spoken_list(self, *phrases: tuple[str, str], **more: str) -> list[dict[str, Any]]:
         """A list that a job has spoken; its cards."""

@@ -143,7 +143,9 @@ def test_the_pause_of_a_user_keeps_only_that_user_s_jobs_waiting(deployment: Dep
     assert (pause["user_id"], pause["message"]) == ("ann", "a runaway import")
     assert set(deployment.worker().jobs.waiting(10)) == {his, nobodys}
     assert deployment.go(hers).outcome == Idle()
-    assert deployment.go(his).outcome == Completed()
+    # Whoever is paused waits for no turn.
+    halt = threading.Event()
+    assert deployment.worker().run(his, seconds=60, halt=halt).outcome == Completed()
     assert "Paused for user ann until 20" in deployment.command("status").stdout
     assert deployment.worker().operator.gauges().is_paused
     assert deployment.worker().operator.gauges().pending == 1

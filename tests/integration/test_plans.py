@@ -49,7 +49,7 @@ PARAMETERS: dict[str, object] = {
     "given_back": True, "delay_s": 0.0, "stop_code": None, "stop": None, "error_code": None,
     "error": None, "keys": [f"v1-{JOB}"], "force": True, "takes": [0], "sizes": [1],
     "durations": [1], "costs": ["0"], "request_ids": ["x"], "limit": 10, "user": "user-01",
-    "turn_s": 10.0, "again_s": 1800.0, "begun": [], "hold_s": 1.0, "card_ids": [JOB],
+    "turn_s": 10.0, "again_s": 1800.0, "act": TOKEN, "begun": [], "hold_s": 1.0, "card_ids": [JOB],
     "shown": ["a"], "old_urls": [None], "urls": ["https://u"], "fresh": [f"v1-{JOB}"],
     "code": "refused", "since_s": 60.0, "voice": "nova", "card": "x",
     "day": "2026-03-01", "ids": [JOB], "card_id": JOB, "language": "en",

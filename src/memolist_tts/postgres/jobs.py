@@ -301,6 +301,7 @@ SELECT count(DISTINCT {user}) > (
 ) AS found
 FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
 WHERE j.status IN ('pending', 'processing') AND {user} <> :user
+  AND NOT {is_paused}
   AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
   AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
   AND NOT EXISTS (
