@@ -80,7 +80,8 @@ def plan(
 ) -> str:
     database, all_jobs = filled
     settled = {"status": "completed", "settled": "", "url": '"audioEnUrl"', "text": '"textEn"'}
-    names = all_jobs._names | {"now": "now()"} | settled
+    of_a_user = "EXISTS (SELECT 1 FROM tts.pause p WHERE p.user_id = j.\"userId\")"
+    names = all_jobs._names | {"now": "now()", "is_user_paused": of_a_user} | settled
 
     def explain(tx: Transaction) -> str:
         sql = template.format(**names)

@@ -100,7 +100,7 @@ RETRYABLE = """
 SELECT j.id::text AS id
 FROM tts.job t JOIN {jobs} j ON j.id = cast(t.job_id AS {job_id})
 WHERE j.status::text = 'failed'
-  AND t.finished_at > clock_timestamp() - make_interval(secs => cast(:since_s AS double precision))
+  AND t.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
   AND CASE WHEN cast(:code AS text) IS NULL THEN t.error_code IS DISTINCT FROM 'cancelled'
            ELSE t.error_code = cast(:code AS text) OR EXISTS (
              SELECT 1 FROM tts.utterance u

@@ -16,13 +16,14 @@ WHERE u.job_id = :id
 ORDER BY u.state <> 'failed', u.card_id, u.language
 """
 
-# What failed within a time and still stands: no later job has given the card its audio.
+# What failed within a time and still stands: no later job has given the card its audio. now(),
+# where an index has to serve.
 FAILED = """
   SELECT u.job_id, u.card_id, u.language, u.code, u.message, u.shown_text, u.spoken_text,
          u.updated_at
   FROM tts.utterance u
   WHERE u.state = 'failed'
-    AND u.updated_at > clock_timestamp() - make_interval(secs => cast(:since_s AS double precision))
+    AND u.updated_at > now() - make_interval(secs => cast(:since_s AS double precision))
     AND (cast(:code AS text) IS NULL OR u.code = cast(:code AS text))
     AND NOT EXISTS (
       SELECT 1 FROM tts.utterance l
@@ -32,8 +33,7 @@ FAILED = """
   SELECT t.job_id, NULL, NULL, t.error_code, t.error, NULL, NULL, t.finished_at
   FROM tts.job t
   WHERE t.error_code <> 'utterances_failed'
-    AND t.finished_at > clock_timestamp()
-                        - make_interval(secs => cast(:since_s AS double precision))
+    AND t.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
     AND (cast(:code AS text) IS NULL OR t.error_code = cast(:code AS text))
 """
 FAILURES = f"""
