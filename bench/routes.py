@@ -95,7 +95,7 @@ def main() -> int:
         route: Figures(*map(statistics.median, zip(*map(astuple, each), strict=True)))
         for route, each in found.items()
     }
-    Console(highlight=False).print(_table(medians))
+    Console(highlight=False, width=100).print(_table(medians))
     return int(medians["realtime"].wall_s / medians["endpoint"].wall_s > MOST)
 
 
