@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from deployment import Deployment
+from hypothesis import settings
 
 from local.api import Api
 from local.postgres import Postgres
@@ -33,6 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # No deadline: the machine may be busy.
+    settings.register_profile("proof", deadline=None, database=None)
+    settings.register_profile("soak", settings.get_profile("proof"), max_examples=5000)
+    settings.load_profile("soak" if config.getoption("--soak") else "proof")
     config.addinivalue_line("markers", "chromium: opens a page in headless Chromium")
     # No test may reach an AWS account of whoever runs it.
     for name in [name for name in os.environ if name.startswith("AWS_")]:

@@ -19,7 +19,7 @@ def parse(text: str | None) -> Options:
     """
     try:
         raw: Json = json.loads(text) if text and text.strip() else None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadOptions(f"options must be JSON, not {text!r:.80}") from None
     if raw is None:
         return Options()

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from math import isnan, nan
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from memolist_tts.core.errors import DatabaseError
 
 EXAMPLE = "postgresql://user:password@host:5432/database?schema=public"
+UNREADABLE = (
+    f"DATABASE_URL can't be read: write it as {EXAMPLE}, with / ? # @ : in the password "
+    "percent-encoded (%2F %3F %23 %40 %3A)"
+)
+LONGEST_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +42,18 @@ def parse(url: str) -> Address:
         port = parts.port or 5432
     except ValueError:
         # The reason would quote the password.
-        raise DatabaseError(
-            f"DATABASE_URL can't be read: write it as {EXAMPLE}, with / ? # @ : in the password "
-            "percent-encoded (%2F %3F %23 %40 %3A)"
-        ) from None
+        raise DatabaseError(UNREADABLE) from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        # The password's / ? or # ended the host: what follows would be shown as a database's name.
+        raise DatabaseError(UNREADABLE)
     if parts.scheme not in ("postgresql", "postgres"):
         raise DatabaseError(f"DATABASE_URL must start with postgresql://, as {EXAMPLE}")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     host = query.get("host") or unquote(parts.hostname or "localhost")
     user = unquote(parts.username or query.get("user") or "postgres")
+    _check_host(host)
+    if "\0" in url or "%00" in url:
+        raise DatabaseError(f"DATABASE_URL holds a NUL (%00): write it as {EXAMPLE}")
     return Address(
         host=host,
         port=port,
@@ -58,11 +67,25 @@ def parse(url: str) -> Address:
     )
 
 
+def _check_host(host: str) -> None:
+    """Whether the resolver can be asked for it at all; a socket's folder needs none."""
+    if host.startswith("/"):
+        return
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise DatabaseError(f"DATABASE_URL: {host[:80]!r} can't be a host's name") from None
+
+
 def _seconds(text: str | None, default: float) -> float:
     try:
-        return float(text or default) or default
+        seconds = float(text or default)
     except ValueError:
-        raise DatabaseError(f"DATABASE_URL: connect_timeout={text} isn't a number") from None
+        seconds = nan
+    if isnan(seconds):
+        raise DatabaseError(f"DATABASE_URL: connect_timeout={text} isn't a number")
+    # As libpq has it, 0 and less are no limit; we have one.
+    return min(seconds, LONGEST_TIMEOUT_S) if seconds > 0 else default
 
 
 def _tls(query: dict[str, str]) -> ssl.SSLContext | bool | None:
@@ -91,7 +114,7 @@ def _tls(query: dict[str, str]) -> ssl.SSLContext | bool | None:
 def _context(authority: str | None, *, verify: bool, check_hostname: bool) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=authority)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DatabaseError(f"DATABASE_URL: can't read the CA file {authority}: {error}") from None
     context.check_hostname = check_hostname
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
