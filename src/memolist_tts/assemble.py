@@ -16,6 +16,7 @@ from memolist_tts.core.errors import KeyRefused, MemolistError
 from memolist_tts.core.lexicon import Lexicon
 from memolist_tts.core.model import Options, Report, SpeechRequest, Voice
 from memolist_tts.core.options import BadOptions
+from memolist_tts.core.pacing import OPENING_PER_MINUTE
 from memolist_tts.core.plan import Script
 from memolist_tts.core.ports import Speaker, Storage, Wake
 from memolist_tts.postgres.cards import Cards
@@ -30,9 +31,9 @@ from memolist_tts.postgres.records import Records
 from memolist_tts.postgres.schema import Api, inspect
 from memolist_tts.postgres.stock import Stock
 from memolist_tts.route import Ending, Way, choose, move, option_fault
-from memolist_tts.settings import Settings
+from memolist_tts.settings import OPENAI_BASE_URL, Settings
 from memolist_tts.speech import requests
-from memolist_tts.speech.models import announced_end, offers, shutdown_date
+from memolist_tts.speech.models import announced_end, known, offers, shutdown_date
 
 if TYPE_CHECKING:
     import openai
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 def identity(settings: Settings) -> str:
     """Whose voices these are, for the audio key: another server's "alloy" is another voice."""
-    if settings.is_openai:
+    if settings.OPENAI_BASE_URL == OPENAI_BASE_URL:
         return "openai"
     server = settings.OPENAI_BASE_URL.split("://", 1)[1].split("/", 1)[0]
     return server.rpartition("@")[2].rsplit(":", 1)[0]
@@ -163,15 +164,18 @@ class Worker:
         )
 
     def way(self) -> Way:
-        """How to speak today: it may change under a warm worker when a model is closed.
+        """How to speak; one way for a whole run, whatever the server or the clock says meanwhile.
 
-        Asks a server that isn't OpenAI, once a day, what it offers; see `route.choose`.
+        A server that isn't OpenAI is asked what it offers; see `route.choose`.
         """
-        day, way = self._way_of or (None, None)
-        if day != today() or way is None or not way.is_sure:
-            day, way = today(), choose(self.settings, today(), self._offers)
-            self._way_of = (day, way)
-        return way
+        if self._way_of is None:
+            self._way_of = (today(), choose(self.settings, today(), self._offers))
+        return self._way_of[1]
+
+    def _renew_way(self) -> None:
+        """A warm worker's way may have changed: a model is closed, or the server answers again."""
+        if self._way_of is not None and (self._way_of[0] != today() or not self._way_of[1].is_sure):
+            self._way_of = None
 
     def _offers(self, name: str) -> bool | None:
         return offers(self.client, name)
@@ -228,7 +232,13 @@ class Worker:
 
     @cached_property
     def pace(self) -> SharedPace:
-        return SharedPace(self.database, requests_per_minute=self.settings.REQUESTS_PER_MINUTE)
+        model = known(self.way().model)
+        published = model.requests_per_minute if model else None
+        return SharedPace(
+            self.database,
+            requests_per_minute=self.settings.REQUESTS_PER_MINUTE,
+            opening_per_minute=published or OPENING_PER_MINUTE,
+        )
 
     def ports(self) -> Ports:
         return Ports(
@@ -267,6 +277,7 @@ class Worker:
         least_turn_s: float = 0.0,
     ) -> Report:
         """`run_chunk` under this deployment's rules, over within `seconds`."""
+        self._renew_way()
         rules = self.rules(lease_s, least_turn_s)
         return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
 

@@ -129,4 +129,6 @@ def move(settings: Settings, way: Way) -> str:
         return f"Set TTS_PROVIDER={table().default_route}{unset}."
     if way.route != table().default_route:
         successor = table().default_models[way.route]
+    if successor == way.model:
+        return f"Set TTS_MODEL to a newer model of {way.route}, or TTS_PROVIDER to another way."
     return f"Set TTS_MODEL={successor}."

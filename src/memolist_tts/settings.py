@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import Flag, auto
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +24,7 @@ from pydantic import (
 from memolist_tts import route
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.model import Language, Voice
-from memolist_tts.speech.models import price
+from memolist_tts.speech.models import is_openai_host, price
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_LANGUAGES = "en:textEn:audioEnUrl,fr:textFr:audioFrUrl"
@@ -187,7 +188,7 @@ class Settings(BaseModel):
     @property
     def is_openai(self) -> bool:
         """Whether speech comes from OpenAI itself."""
-        return self.OPENAI_BASE_URL == OPENAI_BASE_URL
+        return is_openai_host(urlsplit(self.OPENAI_BASE_URL).hostname or "")
 
     def voice(self, language: str, model: str) -> Voice:
         """How this deployment speaks `language` with `model`."""

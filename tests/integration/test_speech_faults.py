@@ -183,6 +183,10 @@ TABLE: dict[str, tuple[bytes, type[SpeechError]]] = {
     "429 with a number as its code": (raw(429, error(code=429)), Throttled),
     # busy
     **{f"{status}": (raw(status, error()), ProviderBusy) for status in (408, 409, 500, 503, 529)},
+    "400 for a model that is shut down": (
+        raw(400, error("The model `gpt-4o-mini-tts` has been shut down.")),
+        Misconfigured,
+    ),
     "502 as a page": (raw(502, b"<html>Bad gateway</html>", json_type=False), ProviderBusy),
     "500 that hides a 400": (
         raw(500, error("litellm.BadRequestError: voice not found", type="None", code="500")),
@@ -475,6 +479,17 @@ def test_chat_without_audio_is_an_error_by_its_cause(
 
 
 # The end of a model
+
+
+def test_an_answer_of_chat_that_was_cut_at_its_limit_is_asked_again(
+    provider: Provider, client: openai.OpenAI
+) -> None:
+    audio = {"id": "a", "data": base64.b64encode(MP3).decode(), "transcript": "Le pain."}
+    provider.raw = completion({"role": "assistant", "audio": audio}, finish_reason="length")
+    speaker, request = chat_request(client)
+
+    with pytest.raises(ProviderBusy, match="cut at its token limit"):
+        speaker.speak(request, PATIENCE_S)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"completion_tokens": "many"}, "free"])

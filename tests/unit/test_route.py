@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from memolist_tts.assemble import identity
+from memolist_tts.assemble import Worker, identity
 from memolist_tts.route import Way, choose, move
 from memolist_tts.settings import Needs, Settings, SettingsError
 from memolist_tts.speech.models import table
@@ -40,6 +40,26 @@ def test_the_default_speaks_before_and_after_the_endpoint_closes(today: date) ->
     assert way == Way("chat", "gpt-audio-1.5")
     (model,) = [each for each in table().models if way.model in each.names]
     assert model.closes is None
+
+
+def test_a_regional_address_of_openai_is_openai() -> None:
+    europe = {"OPENAI_BASE_URL": "https://eu.api.openai.com/v1"}
+
+    assert chosen(CLOSED, TTS_MODEL="tts-1", **europe) == Way("chat", "gpt-audio-1.5")
+    assert fault(OPENAI_API_KEY="", **europe).startswith("OPENAI_API_KEY is not set")
+    assert not load(OPENAI_BASE_URL="https://notapi.openai.com/v1").is_openai
+
+
+def test_one_way_holds_for_a_whole_run_though_the_server_answers_in_between() -> None:
+    worker = Worker(load(OPENAI_BASE_URL=OWN_SERVER))
+    answers = iter([None, True])
+    worker._offers = lambda _: next(answers)  # type: ignore[method-assign]
+
+    during = [worker.way() for _ in range(3)]
+    worker._renew_way()
+
+    assert during == [Way("endpoint", MINI, is_sure=False)] * 3
+    assert worker.way() == Way("chat", "gpt-audio-1.5")
 
 
 @pytest.mark.parametrize("today", [TODAY, LAST_DAY])
@@ -159,6 +179,12 @@ def test_the_move_off_a_model_that_ends_names_the_variable(
     } | dict(part.rstrip(".").split("=") for part in fix.split() if "=" in part)
     after = chosen(date(2027, 2, 1), **followed)
     assert next(each for each in table().models if after.model in each.names).closes is None
+
+
+def test_the_move_never_names_the_very_model_that_ends() -> None:
+    settings = load(TTS_PROVIDER="realtime")
+
+    assert "newer model" in move(settings, chosen(TODAY, TTS_PROVIDER="realtime"))
 
 
 def test_the_table_names_each_model_once_and_a_default_for_each_route() -> None:

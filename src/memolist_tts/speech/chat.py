@@ -113,6 +113,12 @@ def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
             request_id=request_id,
             limits=pace,
         )
+    if choice.finish_reason == "length":
+        raise ProviderBusy(
+            "The model's answer was cut at its token limit. It is asked again.",
+            request_id=request_id,
+            limits=pace,
+        )
     mp3 = _decoded(message.audio)
     if not mp3:
         told = shown(message.content or "no words either", secret)

@@ -45,7 +45,8 @@ _TOO_LONG = re.compile(
 # mention either, and stopping the run for one card is the worse mistake.
 _NAMES_SETTING = re.compile(
     r"\b(?:model|voice)\b[^.]{0,80}\b(?:not found|not exist|not supported|not available"
-    r"|unsupported|unknown|invalid|deprecated)\b"
+    r"|unsupported|unknown|invalid|deprecated"
+    r"|(?:is|was|has been) (?:no longer available|shut ?down|retired|discontinued))\b"
     r"|\b(?:unknown|invalid|unsupported|no such|not a valid) (?:model|voice)\b",
     re.IGNORECASE,
 )

@@ -71,6 +71,11 @@ def price(name: str) -> Price | None:
     return model.price if model else None
 
 
+def is_openai_host(host: str) -> bool:
+    """Whether it is OpenAI's API, a regional one included."""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
 def voice_fault(model_name: str, voice: str, *, is_openai: bool) -> str | None:
     """Why the pair can't speak, with the fix; None where it can, or where that isn't known.
 
@@ -102,8 +107,8 @@ def shutdown_date(client: openai.OpenAI, model: str) -> date | None:
         told = told_of(client, model)
     except SpeechError:
         told = {}
-    is_openai = client.base_url.host.endswith("api.openai.com")
-    return _day(told.get("shutdown_date")) or announced_end(model, is_openai=is_openai)
+    announced = announced_end(model, is_openai=is_openai_host(client.base_url.host))
+    return _day(told.get("shutdown_date")) or announced
 
 
 def offers(client: openai.OpenAI, model: str) -> bool | None:

@@ -231,6 +231,7 @@ _RULES: tuple[Rule, ...] = (
 )
 
 _HOUR: Saying = (["per", "an"], "hour")
+_IS: Saying = ["", "is"]
 _DEGREES: Saying = ["degrees", "degree"]
 
 ENGLISH = Tongue(
@@ -251,6 +252,10 @@ ENGLISH = Tongue(
     ranges=("to", "through", "minus", "dash", "hyphen"),
     signs={
         "%": "percent",
+        "≠": (_IS, "not equal", ["", "to"]),
+        "≤": (_IS, "less than or equal", ["", "to"]),
+        "≥": (_IS, "greater than or equal", ["", "to"]),
+        "≈": (_IS, ["approximately", "about"], ["", ("equal", "to")]),
         "‰": ["per mille", "per thousand"],
         "&": ["and", "n", "ampersand"],
         "+": ["plus", "and"],

@@ -210,6 +210,7 @@ _RULES: tuple[Rule, ...] = (
 _KM: Saying = _plural("kilomètre")
 _M: Saying = _plural("mètre")
 _HOUR: Saying = ["par heure", "à l'heure", "heure"]
+_EST: Saying = ["", "est", "n'est"]
 _DEGREES: Saying = _plural("degré")
 
 FRENCH = Tongue(
@@ -230,6 +231,10 @@ FRENCH = Tongue(
     ranges=("à", "moins", "tiret", "contre"),
     signs={
         "%": ["pour cent", "pourcents"],
+        "≠": (_EST, ["différent de", "pas égal à"]),
+        "≤": (_EST, "inférieur ou égal à"),
+        "≥": (_EST, "supérieur ou égal à"),
+        "≈": (_EST, ["environ", "à peu près", "environ égal à", "à peu près égal à"]),
         "‰": "pour mille",
         "&": ["et", "esperluette", "n"],
         "+": ["plus", "et"],

@@ -10,7 +10,7 @@ from functools import cache
 from memolist_tts.core.verbatim.lattice import Lattice, Saying
 from memolist_tts.core.verbatim.tongue import Read, Rule, Tongue
 
-READ_SIGNS = frozenset("€$£¥₹%‰&@+×÷±√∞°§©=<>#")
+READ_SIGNS = frozenset("€$£¥₹%‰&@+×÷±√∞°§©=<>#≠≤≥≈")
 """Signs that are something said, not punctuation."""
 _KEPT = str.maketrans({"²": "\ue002", "³": "\ue003"})
 """Out of the way of compatibility, which makes plain digits of them."""
