@@ -16,7 +16,6 @@ from typing import Any
 import boto3
 import pytest
 from command import ROOT
-from conftest import ROUTE, Queue
 
 from local.api import Api, audio_urls
 from local.bridge import metric_data
@@ -24,6 +23,7 @@ from local.doors import Doors as Functions
 from local.speech import SpeechServer
 from memolist_tts import telemetry
 from memolist_tts.core.errors import DatabaseError
+from tests.conftest import ROUTE, Queue
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
