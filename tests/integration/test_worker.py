@@ -821,7 +821,9 @@ def test_a_clip_that_a_dead_run_stored_is_found_even_after_a_run_without_time_to
 
 def test_a_take_that_could_be_better_is_kept_when_the_provider_wants_rest(place: Place) -> None:
     place.speech.add_fault("cut_speech", at=0.55, times=1)
-    place.speech.add_fault("throttled", retry_after="120", times=1)
+    # A realtime session's events have no headers: there the wait is told in words.
+    words = "Rate limit reached. Please try again in 120s."
+    place.speech.add_fault("throttled", retry_after="120", message=words, times=1)
     _, job_id = place.job_over([("apple", "")])
 
     report = place.run(job_id)
