@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
 
 from memolist_tts.core.verbatim.lattice import Saying
-from memolist_tts.core.verbatim.tongue import Rule, Tongue, listed
+from memolist_tts.core.verbatim.tongue import Rule, Tongue, listed, one_by_one
 
 _ONES = listed(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
@@ -31,6 +30,7 @@ _MONTHS = listed(
 _MONTH = rf"(?:{'|'.join(_MONTHS)}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
 _AND: Saying = ["and", ""]
 _ZERO: Saying = ["zero", "oh", "o", "nought", "naught"]
+_DIGITS: list[Saying] = [_ZERO, *_ONES[1:10]]
 
 
 def cardinal(number: int) -> Saying:
@@ -66,7 +66,7 @@ def integer(digits: str) -> Saying:
         return _ZERO
     if digits[0] == "0":
         after = digits.lstrip("0")
-        zeros = _one_by_one(digits[: len(digits) - len(after)])
+        zeros = one_by_one(digits[: len(digits) - len(after)], _DIGITS)
         ways.append((zeros, integer(after) if after else ""))
     elif len(digits) <= _LONGEST:
         number = int(digits)
@@ -78,7 +78,7 @@ def integer(digits: str) -> Saying:
         # 1984 in two pairs, and flight 747.
         ways.append((cardinal(int(digits[:-2])), _pair(digits[-2:])))
     if len(digits) >= 3 or digits[0] == "0":
-        ways.append(_one_by_one(digits))
+        ways.append(one_by_one(digits, _DIGITS))
     return ways
 
 
@@ -96,20 +96,9 @@ def _pair(digits: str) -> Saying:
     return cardinal(int(digits)) if digits[0] != "0" else (_ZERO, cardinal(int(digits[1])))
 
 
-def _one_by_one(digits: str) -> Saying:
-    said: list[Saying] = []
-    for digit, same in groupby(digits):
-        name: Saying = _ZERO if digit == "0" else _ONES[int(digit)]
-        count = len(list(same))
-        ways: list[Saying] = [(name,) * count]
-        if count in (2, 3):
-            ways.append((["double", "triple"][count - 2], name))
-        said.append(ways)
-    return tuple(said)
-
-
 def _decimals(digits: str) -> Saying:
-    return [_one_by_one(digits), integer(digits)] if len(digits) <= 2 else _one_by_one(digits)
+    said = one_by_one(digits, _DIGITS)
+    return [said, integer(digits)] if len(digits) <= 2 else said
 
 
 def _fraction(over: int, under: int) -> Saying | None:

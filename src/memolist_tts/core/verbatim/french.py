@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
 
 from memolist_tts.core.verbatim.lattice import Saying
-from memolist_tts.core.verbatim.tongue import Rule, Tongue, listed
+from memolist_tts.core.verbatim.tongue import Rule, Tongue, listed, one_by_one
 
 _ONES: list[Saying] = [
     "zéro", ["un", "une"], "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf",
@@ -96,7 +95,7 @@ def integer(digits: str) -> Saying:
         return "zéro"
     if digits[0] == "0":
         after = digits.lstrip("0")
-        zeros = _one_by_one(digits[: len(digits) - len(after)])
+        zeros = one_by_one(digits[: len(digits) - len(after)], _ONES)
         ways.append((zeros, integer(after) if after else ""))
     elif len(digits) <= _LONGEST:
         number = int(digits)
@@ -113,7 +112,7 @@ def integer(digits: str) -> Saying:
         # A postcode. But "onze cent" is 1100, not 11100, and "dix sept cents" not 10700.
         ways.append((_group(digits[:2]), _group(digits[2:])))
     if len(digits) >= 3 or digits[0] == "0":
-        ways.append(_one_by_one(digits))
+        ways.append(one_by_one(digits, _ONES))
     return ways
 
 
@@ -122,19 +121,8 @@ def _group(digits: str) -> Saying:
     return (*["zéro"] * (len(digits) - len(rest)), cardinal(int(rest)) if rest else "")
 
 
-def _one_by_one(digits: str) -> Saying:
-    said: list[Saying] = []
-    for digit, same in groupby(digits):
-        name, count = _ONES[int(digit)], len(list(same))
-        ways: list[Saying] = [(name,) * count]
-        if count in (2, 3):
-            ways.append((["double", "triple"][count - 2], name))
-        said.append(ways)
-    return tuple(said)
-
-
 def _decimals(digits: str) -> Saying:
-    return [_one_by_one(digits), integer(digits)]
+    return [one_by_one(digits, _ONES), integer(digits)]
 
 
 def _fraction(over: int, under: int) -> Saying | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeAlias
 
 from memolist_tts.core.verbatim.lattice import Saying
@@ -54,6 +55,18 @@ class Tongue:
     """The signs of an address."""
     rules: Sequence[Rule]
     """What else only this language has."""
+
+
+def one_by_one(digits: str, names: Sequence[Saying]) -> Saying:
+    """Digit by digit, by the `names` of 0 to 9; "double" and "triple" for two and three alike."""
+    said: list[Saying] = []
+    for digit, same in groupby(digits):
+        name, count = names[int(digit)], len(list(same))
+        ways: list[Saying] = [(name,) * count]
+        if count in (2, 3):
+            ways.append((["double", "triple"][count - 2], name))
+        said.append(ways)
+    return tuple(said)
 
 
 def listed(words: str) -> list[str]:
