@@ -102,7 +102,7 @@ class Purse:
     def close(self) -> None:
         """Give back what is left; calls that were abandoned may still be billed."""
         self._hand = 0.0
-        if self._sums or self.ledger.is_limited:
+        if self.ledger.is_limited or not self._is_written:
             self._exchange(0.0)
 
     def _exchange(self, want_usd: float) -> Granted:
