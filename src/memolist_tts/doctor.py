@@ -177,7 +177,11 @@ def _voice(worker: Worker, *, language: str, speak: bool) -> tuple[State, str]:
     if not speak:
         is_known = known(voice.model) is not None
         return State.OK, voice.name if is_known else f"{voice.name}, not checked (--speak does)"
-    speech = worker.speaker().speak(worker.request(WORD, voice), SPEAK_TIMEOUT_S)
+    speaker = worker.speaker()
+    try:
+        speech = speaker.speak(worker.request(WORD, voice), SPEAK_TIMEOUT_S)
+    finally:
+        speaker.rest()
     heard = verdict.judge(
         speech.mp3, WORD, language=language, speed=voice.speed, transcript=speech.transcript
     )

@@ -49,11 +49,13 @@ def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> Cli
             purse=purse,
             has_spoken=True,
         )
-        session = Session([work], ports.speaker(), ports.storage, ports.pace, terms)
+        speaker = ports.speaker()
+        session = Session([work], speaker, ports.storage, ports.pace, terms)
         try:
             ended = [spoken for batch in session for spoken in batch]
         finally:
             begun += session.begun
+            speaker.rest()
             purse.close()
         stored += [clip for spoken in ended if (clip := clip_of(spoken)) is not None]
         return _clip(ended, session)
