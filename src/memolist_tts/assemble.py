@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -126,11 +126,9 @@ class Worker:
         parameters.clear_caches()  # type: ignore[no-untyped-call]
         if "database" in self.__dict__:
             self.database.close()
-        for name in (
-            "database", "api", "jobs", "operator", "records", "cards", "orders", "ledger", "stock",
-            "pace", "client", "speakers",
-        ):  # fmt: skip
-            self.__dict__.pop(name, None)
+        kept = {each.name for each in fields(self)} | {"storage", "wake", "bus"}
+        for name in self.__dict__.keys() - kept:
+            del self.__dict__[name]
 
     @cached_property
     def storage(self) -> Storage:
@@ -181,7 +179,7 @@ class Worker:
         return offers(self.client, name)
 
     def request(self, text: str, voice: Voice) -> SpeechRequest:
-        """What today's route sends for `text`; see `Ports.request`."""
+        """What today's route sends for `text`; see `Script.request`."""
         chosen, whose = self.way().route, identity(self.settings)
         if chosen == "chat":
             return requests.chat(text, voice, identity=whose)
@@ -246,7 +244,7 @@ class Worker:
             clips=Clips(self.database),
             pace=self.pace,
             ledger=self.ledger,
-            request=self.request,
+            script=self.script,
             speaker=self.speaker,
             storage=self.storage,
             wake=self.wake,
@@ -283,7 +281,6 @@ class Worker:
 
     def rules(self, lease_s: float | None = None, least_turn_s: float = 0.0) -> Rules:
         return Rules(
-            voice=self.voice,
             in_flight=self.settings.MAX_IN_FLIGHT,
             flush_s=self.settings.FLUSH_SECONDS,
             max_phrases=self.settings.MAX_PHRASES_PER_JOB,

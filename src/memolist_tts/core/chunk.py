@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
@@ -18,7 +18,6 @@ from memolist_tts.core.errors import (
     StorageError,
     WakeError,
 )
-from memolist_tts.core.lexicon import Lexicon
 from memolist_tts.core.model import (
     Clip,
     ClipId,
@@ -35,11 +34,9 @@ from memolist_tts.core.model import (
     Report,
     Reservation,
     Result,
-    SpeechRequest,
     State,
     Stop,
     Tally,
-    Voice,
 )
 from memolist_tts.core.options import BadOptions
 from memolist_tts.core.plan import Plan, Script
@@ -75,13 +72,8 @@ class Ports:
     jobs: Jobs
     clips: Clips
     pace: PaceBook
-    request: Callable[[str, Voice], SpeechRequest]
-    """What would be sent for a text, as plain JSON values. Pure: no I/O.
-
-    Holds the provider's identity and only the parameters really sent; the audio key
-    is made of it, so the same input must give the same value in every later version.
-    Raises `UtteranceRefused` (`too_long`) where the provider would surely refuse.
-    """
+    script: Callable[[Options, Mapping[str, Mapping[str, str]]], Script]
+    """How phrases become requests under a job's options, with the lexicon's words by language."""
     speaker: Callable[[], Speaker]
     """Asked for only where something is to be spoken: it costs a client to make."""
     ledger: Ledger
@@ -95,8 +87,6 @@ class Ports:
 class Rules:
     """What a deployment sets."""
 
-    voice: Callable[[str, Options], Voice]
-    """How a language is spoken under a job's options; raises `BadOptions`."""
     in_flight: int
     flush_s: float
     max_phrases: int
@@ -191,15 +181,9 @@ def _speak_job(
     run: _Run, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
 ) -> Completed | Failed | HandedBack:
     run.options = job_options.parse(run.job.raw_options)
-    script = Script(
-        options=run.options,
-        voice=lambda language: rules.voice(language, run.options),
-        request=ports.request,
-        owns=ports.storage.owns,
-    )
     while True:
         reading = ports.jobs.read(run.job)
-        script = replace(script, lexicon=Lexicon(reading.lexicon))
+        script = ports.script(run.options, reading.lexicon)
         run.voices = {phrase.voice for phrase in reading.phrases if phrase.voice}
         left = plan.draw_up(reading.phrases, reading.ended, script)
         run.total = left.total

@@ -45,8 +45,14 @@ class Script:
 
     options: Options
     voice: Callable[[str], Voice]
-    """The voice of a language, the job's options applied."""
+    """The voice of a language, the job's options applied; raises `BadOptions`."""
     request: Callable[[str, Voice], SpeechRequest]
+    """What would be sent for a text, as plain JSON values. Pure: no I/O.
+
+    Holds the provider's identity and only the parameters really sent; the audio key
+    is made of it, so the same input must give the same value in every later version.
+    Raises `UtteranceRefused` (`too_long`) where the provider would surely refuse.
+    """
     owns: Callable[[str], bool]
     lexicon: Lexicon = field(default_factory=Lexicon)
 
