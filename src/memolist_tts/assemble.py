@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memolist_tts.core.chunk import Ports, Rules, run_chunk
 from memolist_tts.core.errors import KeyRefused, MemolistError
@@ -33,7 +33,7 @@ from memolist_tts.postgres.stock import Stock
 from memolist_tts.route import Ending, Way, choose, move, option_fault
 from memolist_tts.settings import OPENAI_BASE_URL, Settings
 from memolist_tts.speech import requests
-from memolist_tts.speech.models import announced_end, known, offers, shutdown_date
+from memolist_tts.speech.models import announced_end, end_of, known, offers, shutdown_date
 
 if TYPE_CHECKING:
     import openai
@@ -212,13 +212,16 @@ class Worker:
 
         return EndpointSpeaker(self.client)
 
-    def ending(self) -> Ending | None:
+    def ending(self, told: Mapping[str, Any] | None = None) -> Ending | None:
         """When the model that speaks now is closed; None where nobody has said so.
 
-        Asks the provider once a day at most, and only one that a client was made for.
+        `told` is what the provider has just said of the model, where it was asked
+        (`told_of`). Else it is asked once a day at most, if a client was made for it.
         """
         day, name = today(), self.way().model
-        if "client" not in self.__dict__:
+        if told is not None:
+            closes = end_of(name, told, is_openai=self.settings.is_openai)
+        elif "client" not in self.__dict__:
             closes = announced_end(name, is_openai=self.settings.is_openai)
         else:
             if (day, name) not in self._ends:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from memolist_tts.assemble import Worker, api_key
 from memolist_tts.core import verdict
@@ -21,6 +21,7 @@ from memolist_tts.core.errors import (
 )
 from memolist_tts.core.model import Options
 from memolist_tts.postgres.schema import missing_indexes
+from memolist_tts.route import Ending
 from memolist_tts.speech.models import known, told_of
 
 MOST_SKEW_S = 5.0
@@ -139,8 +140,9 @@ def _queue(worker: Worker) -> tuple[State, str]:
 def _examine_provider(worker: Worker) -> Iterator[Finding]:
     """Key and model, by one question that costs nothing, and the model's end."""
     fault: MemolistError | None = None
+    told: Mapping[str, Any] = {}
     try:
-        told_of(worker.client, worker.way().model)
+        told = told_of(worker.client, worker.way().model)
     except MemolistError as error:
         fault = error
     if isinstance(fault, KeyRefused):
@@ -160,11 +162,11 @@ def _examine_provider(worker: Worker) -> Iterator[Finding]:
     else:
         untold = "the server doesn't tell of its models, --speak asks it for a word"
         yield Finding("model", State.OK, f"{named}; {untold}")
-    yield _found("shutdown", _shutdown, worker)
+    yield Finding("shutdown", *_shutdown(worker.ending(told)))
 
 
-def _shutdown(worker: Worker) -> tuple[State, str]:
-    if (ending := worker.ending()) is None:
+def _shutdown(ending: Ending | None) -> tuple[State, str]:
+    if ending is None:
         return State.OK, "no end of the model is announced"
     if ending.days < 0:
         return State.FAULT, f"{ending.model} was closed {-ending.days} days ago. {ending.fix}"

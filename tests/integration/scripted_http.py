@@ -67,6 +67,7 @@ class ScriptedHttp:
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
+                self.send_header("Connection", "close")
                 self.send_header("Content-Length", str(len(answer.body) + answer.missing_bytes))
                 self.end_headers()
                 self.wfile.write(answer.body)

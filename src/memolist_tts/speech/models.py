@@ -107,8 +107,12 @@ def shutdown_date(client: openai.OpenAI, model: str) -> date | None:
         told = told_of(client, model)
     except SpeechError:
         told = {}
-    announced = announced_end(model, is_openai=is_openai_host(client.base_url.host))
-    return _day(told.get("shutdown_date")) or announced
+    return end_of(model, told, is_openai=is_openai_host(client.base_url.host))
+
+
+def end_of(model: str, told: Mapping[str, Any], *, is_openai: bool) -> date | None:
+    """The day `model` closes by what its server `told` (see `told_of`), else as announced."""
+    return _day(told.get("shutdown_date")) or announced_end(model, is_openai=is_openai)
 
 
 def offers(client: openai.OpenAI, model: str) -> bool | None:
