@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local.api import Api, audio_urls
 from local.speech import SpeechServer
 from memolist_tts.assemble import Worker
-from memolist_tts.core.model import Completed, HandedBack, Report
+from memolist_tts.core.errors import LeaseLost
+from memolist_tts.core.model import Completed, Flushed, HandedBack, Lost, Report
+from memolist_tts.postgres.jobs import Jobs
 from memolist_tts.settings import Needs, Settings
 
 THINGS = [
@@ -86,6 +90,38 @@ def test_what_is_in_flight_at_the_deadline_is_cancelled(place: Place) -> None:
     assert place.speech.charges
     # Though the provider holds what it charged for, nothing is left: session or text.
     assert place.speech.wait_for_in_flight(0, PATIENCE_S)
+
+
+def test_what_is_in_flight_when_a_job_is_cancelled_is_stored_and_paid_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_noticed = threading.Event()
+    flush = Jobs.flush
+
+    def flush_and_tell(*given: Any, **named: Any) -> Flushed:
+        try:
+            return flush(*given, **named)
+        except LeaseLost:
+            has_noticed.set()
+            raise
+
+    monkeypatch.setattr(Jobs, "flush", flush_and_tell)
+    place.speech.add_fault("hold")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(place.run_a_job)
+        try:
+            assert place.speech.wait_for_in_flight(4, PATIENCE_S)
+            place.api.rows("""UPDATE "TtsJob" SET status = 'failed'""")
+            assert has_noticed.wait(PATIENCE_S)
+        finally:
+            place.speech.clear_faults()
+        _, cancelled = running.result(PATIENCE_S)
+    (job,) = place.api.rows("""UPDATE "TtsJob" SET status = 'pending' RETURNING id""")
+
+    report = place.worker.run(job["id"], seconds=60, halt=threading.Event(), lease_s=5)
+
+    assert (cancelled.outcome, report.outcome) == (Lost(), Completed())
+    assert len(place.speech.charges) == 2 * len(THINGS)
 
 
 def test_a_job_outlives_its_sessions(place: Place) -> None:

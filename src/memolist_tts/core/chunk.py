@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from memolist_tts.core import options as job_options
@@ -266,20 +266,21 @@ def _speak_mine(
         return stopped_by(error)
     session = Session(works, speaker, ports.storage, ports.pace, terms)
     try:
-        for batch in session:
-            # Only this thread writes: a cancel shows here, and leaving stops the rest.
-            results = [
-                result
-                for spoken in batch
-                for result in _results(spoken, left.phrases[spoken.line.key], ports.storage)
-            ]
-            clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
-            _write(run, results, clips, ports, rules)
-            run.purse.write()
-            if run.paused is not None:
-                session.end(run.paused)
-            elif ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S):
-                session.end_turn()
+        with closing(iter(session)) as batches:
+            for batch in batches:
+                # Only this thread writes: a cancel shows here, and leaving stops the rest.
+                results = [
+                    result
+                    for spoken in batch
+                    for result in _results(spoken, left.phrases[spoken.line.key], ports.storage)
+                ]
+                clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
+                _write(run, results, clips, ports, rules)
+                run.purse.write()
+                if run.paused is not None:
+                    session.end(run.paused)
+                elif ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S):
+                    session.end_turn()
     finally:
         run.begun += session.begun
         run.started |= session.started

@@ -11,7 +11,7 @@ import math
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -47,6 +47,7 @@ LONGEST_IDLE_S = 20.0
 """A rest that the provider wants is waited for in the queue if it's longer, not by a run."""
 LOOK_AGAIN_S = 1.0
 TURN_OVER = Stop(code="turn_over", message="Another user waits; the rest follows.")
+UNHEARD = Stop(code="unheard", message="Whoever took the clips has left.")
 OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
 FIRST_CALL_S = 5.0
 """How long a call is thought to take before one has been seen."""
@@ -120,7 +121,10 @@ class _Ticket:
 
 
 class Session:
-    """Iterate to get the lines that ended, every `flush_s`; then see `stop`."""
+    """Iterate to get the lines that ended, every `flush_s`; then see `stop`.
+
+    An iterator that is closed early starts nothing more, and stores what is under way.
+    """
 
     def __init__(
         self,
@@ -175,17 +179,18 @@ class Session:
             self._stop(stop)
             self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
 
-    def __iter__(self) -> Iterator[list[Spoken]]:
+    def __iter__(self) -> Generator[list[Spoken], None, None]:
         clock, flush_s = self._terms.clock, self._terms.flush_s
         flush_at = clock() + flush_s
         try:
-            while self._goes_on() or (clock() < self._finish_by and self._keeps_paid()):
-                self._watch()
-                self._start_what_may()
-                self._hear(min(self._next_event(), flush_at) - clock())
+            while self._has_more():
+                self._step(flush_at)
                 if clock() >= flush_at:
                     yield self._take_ended()
                     flush_at = clock() + flush_s
+        except GeneratorExit:
+            self._see_out()
+            raise
         finally:
             # Nobody waits for these, but a clip that is paid for gets its last chance.
             self._keeps_paid()
@@ -198,6 +203,21 @@ class Session:
         self._ended += self._foreign
         self._release_held()
         yield self._take_ended()
+
+    def _see_out(self) -> None:
+        """Nobody takes the ends any more: what is under way is stored for the next run."""
+        self._stop(UNHEARD)
+        self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
+        while self._has_more():
+            self._step(self._finish_by)
+
+    def _step(self, until: float) -> None:
+        self._watch()
+        self._start_what_may()
+        self._hear(min(self._next_event(), until) - self._terms.clock())
+
+    def _has_more(self) -> bool:
+        return self._goes_on() or (self._terms.clock() < self._finish_by and self._keeps_paid())
 
     def _goes_on(self) -> bool:
         if self._under_way or self._unstored:
