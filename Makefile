@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test test-routes e2e check lint types contracts bench licences bench-routes bench-init soak dashboard lock clean
+.PHONY: help demo test test-routes e2e check lint types contracts bench licences audit bench-routes bench-init soak dashboard lock clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -77,14 +77,19 @@ contracts: $(VENV)/dev.stamp
 
 check: lint types contracts test ## What CI runs
 
-soak: $(VENV)/dev.stamp ## Kill the worker ten times in one job, and count the charges
-	@$(BIN)/python -m bench.soak
+soak: $(VENV)/dev.stamp ## The long proofs: 10,000 random lives, 1,000 kills, every call failing (hours)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --soak tests/crash
 
 bench: $(VENV)/dev.stamp ## Time, money, memory and scale as ratios, in bench/RESULTS.md (6 min)
 	@$(BIN)/python -m bench $(PART)
 
 licences: $(VENV)/dev.stamp ## What the layer ships and under which licence, as docs/LICENCES.md
 	@$(BIN)/python layers/dependencies/licences.py
+
+audit: | $(BIN)/python ## Known vulnerabilities of what the layer ships (asks PyPI's advisories)
+	@$(BIN)/python -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
+	@.venv-audit/bin/pip-audit --disable-pip --require-hashes -r layers/dependencies/requirements.txt
 
 bench-routes: $(VENV)/dev.stamp ## The three routes to speech, compared in one run
 	@$(BIN)/python -m bench.routes

@@ -48,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
+def soaks(request: pytest.FixtureRequest) -> bool:
+    """Whether the long variants are asked for (`make soak`)."""
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL server."""
     with Postgres() as server:

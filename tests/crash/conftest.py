@@ -16,9 +16,3 @@ from tests.crash.world import Ground, ground
 def place(postgres: Postgres) -> Iterator[Ground]:
     with ground(postgres, f"crash_{uuid.uuid4().hex}") as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def soaks(request: pytest.FixtureRequest) -> bool:
-    """Whether the long variants are asked for (`make soak`)."""
-    return bool(request.config.getoption("--soak"))

@@ -335,7 +335,7 @@ class World:
             try:
                 # Bound here: another instance of the slot may be started meanwhile.
                 context = Plain(lambda: ends - self.simulation.now)
-                self._runs[json.loads(message.body)["jobId"]] += 1
+                self._runs[message.body] += 1
                 answer = module.handler(_event(message), context)
                 if not answer["batchItemFailures"]:
                     self._acknowledge(message)
@@ -405,7 +405,7 @@ class World:
             end, told = self.status(job_id), self.told[job_id]
             if not told or told[-1]["status"] != end:
                 found.append(f"told {told} of a job that {end}")
-            elif self._runs[job_id] == 1:
+            elif self._runs[json.dumps({"jobId": job_id})] == 1:
                 job = self.api.job(job_id)
                 counts = sum(told[-1][name] for name in ENDED_WELL), told[-1]["failed"]
                 if counts != (job["doneCount"], job["failedCount"]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import time
@@ -143,6 +144,9 @@ class Deployed:
             found += answer["Messages"]
         return found
 
+    def wait_until_charged(self, count: int) -> None:
+        until(lambda: self.charged().total() >= count)
+
     def rotate(self, secret: str, text: str) -> None:
         """Give a secret of this stack another value."""
         self.embedded.aws.client("secretsmanager").put_secret_value(
@@ -154,15 +158,14 @@ class Deployed:
         done = command.run("resume", DATABASE_URL=self.embedded.database_url)
         assert done.returncode == 0, done.stderr
 
-    def runtime(self) -> psutil.Process:
-        """The one process that runs the worker's code."""
-        [found] = [
+    def runtimes(self) -> list[psutil.Process]:
+        """The processes that run the worker's code."""
+        return [
             process
             for process in psutil.Process().children(recursive=True)
             if process.cmdline()[1:3] == ["-m", "awslambdaric"]
             and process.environ()["AWS_LAMBDA_FUNCTION_NAME"] == self.name("Synthesize")
         ]
-        return found
 
     def loaded(self, function: str, *job_id: str) -> dict[str, str | None]:
         """Every module that a function has loaded once it's ready (and has run a job)."""
@@ -304,10 +307,11 @@ def test_a_job_whose_worker_is_killed_for_its_time_is_rescued_by_the_schedule(
     stack = deploy(timeout_s=15, MaxInFlight=str(in_flight))
     stack.speech.set_latency(0.3)
     _, job_id = stack.order(8)
-    until(lambda: len(stack.charged()) > in_flight)
+    stack.wait_until_charged(in_flight + 1)
 
     # It hangs with calls in flight, and Lambda kills it.
-    stack.runtime().suspend()
+    [runtime] = stack.runtimes()
+    runtime.suspend()
 
     killed = until(stack.runs)[0]
     assert (killed.answer.is_error, killed.answer.body[:14]) == (True, b"Task timed out")
@@ -315,6 +319,29 @@ def test_a_job_whose_worker_is_killed_for_its_time_is_rescued_by_the_schedule(
     assert "aws.scheduler" in {run.event["source"] for run in stack.runs("Sweep")}
     assert len(stack.events("job_rescued", "Sweep")) == 1
     assert stack.charged().total() <= 16 + in_flight
+
+
+def test_jobs_whose_runtime_is_killed_at_random_times_complete(
+    deploy: Callable[..., Deployed], soaks: bool
+) -> None:
+    in_flight, kills = 2, 100 if soaks else 2
+    stack = deploy(timeout_s=9, MaxInFlight=str(in_flight))
+    stack.speech.set_latency(0.2)
+    chance = random.Random()
+    ordered: list[tuple[str, str]] = []
+    for nth in range(kills):
+        phrases = [(f"{nth}: {en}", f"{nth}: {fr}") for en, fr in words(6)]
+        ordered += [stack.order(phrases[:3]), stack.order(phrases[3:])]
+        stack.wait_until_charged(stack.charged().total() + 1)
+        time.sleep(chance.uniform(0, 0.5))
+        for process in stack.runtimes():
+            process.kill()
+
+    assert {stack.end_of(job_id) for _, job_id in ordered} == {"completed"}
+    assert sum(run.answer.is_error for run in stack.runs()) >= kills
+    assert sum(len(stack.urls(list_id)) for list_id, _ in ordered) == 12 * kills
+    # Two jobs at once, and what each had in flight.
+    assert stack.charged().total() <= 12 * kills + 2 * in_flight * kills
 
 
 def test_what_fails_time_and_again_becomes_a_dead_letter_and_is_redriven(
@@ -393,7 +420,7 @@ def test_a_database_user_revoked_in_mid_job_is_replaced_by_the_new_one(
     stack.sweep()
     stack.speech.set_latency(0.3)
     _, job_id = stack.order(8)
-    until(lambda: len(stack.charged()) > 2)
+    stack.wait_until_charged(3)
 
     stack.api.rows("CREATE ROLE after SUPERUSER LOGIN")
     stack.rotate("url", stack.embedded.database_url.replace("postgres@", "after@"))
