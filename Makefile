@@ -89,7 +89,7 @@ licences: $(VENV)/dev.stamp ## What the layer ships and under which licence, as 
 audit: | $(BIN)/python ## Known vulnerabilities of what the layer ships (asks PyPI's advisories)
 	@$(BIN)/python -m venv .venv-audit
 	@.venv-audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
-	@.venv-audit/bin/pip-audit --disable-pip --require-hashes -r layers/dependencies/requirements.txt
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r layers/dependencies/requirements.txt
 
 bench-routes: $(VENV)/dev.stamp ## The three routes to speech, compared in one run
 	@$(BIN)/python -m bench.routes
