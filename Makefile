@@ -31,13 +31,13 @@ demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv, TTS_PR
 	@$(BIN)/python -m local.demo $(if $(DECK),"$(DECK)") $(DEMO_FLAGS)
 
 test: $(VENV)/dev.stamp ## Every test, on real servers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What speaks a job, once more by the other two routes.
 SPEAKING := $(addprefix tests/integration/test_,worker.py front_doors.py poll.py cli.py)
 test-routes: $(VENV)/dev.stamp ## The job's tests and the demo by each route to speech
 	@for route in chat realtime; do echo "TTS_PROVIDER=$$route" && export TTS_PROVIDER=$$route \
-	  && $(BIN)/python -m pytest -n 2 --dist loadfile $(SPEAKING) || exit 1; done
+	  && $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SPEAKING) || exit 1; done
 	@for route in endpoint chat realtime; do \
 	  TTS_PROVIDER=$$route $(BIN)/python -m local.demo --check || exit 1; done
 
@@ -57,14 +57,14 @@ $(SAM_VENV)/bin/sam:
 	@python3.13 -m venv $(SAM_VENV)
 	@$(SAM_VENV)/bin/python -m pip install -q --disable-pip-version-check aws-sam-cli==1.170.0
 
-e2e: $(VENV)/dev.stamp $(RUNTIME)/stamp $(SAM_VENV)/bin/sam ## The built artefact in Lambda's own runtime (Linux, 3.13)
+e2e: $(VENV)/dev.stamp $(RUNTIME)/stamp $(SAM_VENV)/bin/sam ## The built artefact in Lambda's own runtime (Linux, 3.13; E2E_FLAGS=--soak)
 	@env -u PYTHONPATH ARCHITECTURE=$(ARCHITECTURE) SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-west-3 \
 	  $(SAM_VENV)/bin/sam build --parameter-overrides Architecture=$(ARCHITECTURE) \
 	  --build-dir $(E2E)/e2e >$(E2E)/build.log 2>&1 || { cat $(E2E)/build.log; exit 1; }
 	@E2E_BUILT=$(abspath $(E2E)/e2e) E2E_ARCHITECTURE=$(ARCHITECTURE) \
 	  E2E_PYTHON=$(abspath $(RUNTIME)/bin/python) \
 	  E2E_EMULATOR=$$(ls $(abspath $(SAM_VENV))/lib/*/site-packages/samcli/local/rapid/aws-lambda-rie-$(ARCHITECTURE)) \
-	  $(BIN)/python -m pytest -n 2 --dist worksteal tests/e2e/test_artefact.py
+	  $(BIN)/python -m pytest -n 2 --dist worksteal $(E2E_FLAGS) tests/e2e/test_artefact.py
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check src

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from bench import account, job, limit, memory, scale
+from bench.deployment import CARDS
 from memolist_tts.core import pacing
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -47,7 +48,7 @@ class Figure:
 def jobs() -> Iterator[Figure]:
     """Time, processor, and a job that finds all it needs."""
     found = job.measure()
-    utterances = 2 * job.CARDS
+    utterances = 2 * CARDS
     yield Figure(
         what="job of 400: wall time against a bare pool (openai, boto3)",
         found=found.job_s / found.bare_s, bound=1.10,

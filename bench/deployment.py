@@ -59,8 +59,19 @@ def servers() -> Iterator[Servers]:
     """Start them, and end them."""
     with Postgres() as postgres, speech_process() as speech_url, s3_process() as s3_url:
         wait_for(s3_url)
-        os.environ |= {
-            "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
-            "AWS_DEFAULT_REGION": "eu-west-3", "AWS_ENDPOINT_URL": s3_url,
-        }  # fmt: skip
-        yield Servers(postgres, speech_url)
+        with _environment(s3_url):
+            yield Servers(postgres, speech_url)
+
+
+@contextmanager
+def _environment(s3_url: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_DEFAULT_REGION": "eu-west-3", "AWS_ENDPOINT_URL": s3_url,
+    }  # fmt: skip
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

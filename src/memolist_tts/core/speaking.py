@@ -47,7 +47,6 @@ LONGEST_IDLE_S = 20.0
 """A rest that the provider wants is waited for in the queue if it's longer, not by a run."""
 LOOK_AGAIN_S = 1.0
 TURN_OVER = Stop(code="turn_over", message="Another user waits; the rest follows.")
-UNHEARD = Stop(code="unheard", message="Whoever took the clips has left.")
 OUT_OF_TIME = Stop(code="out_of_time", message="The run's time is up; the rest follows.")
 FIRST_CALL_S = 5.0
 """How long a call is thought to take before one has been seen."""
@@ -206,7 +205,7 @@ class Session:
 
     def _see_out(self) -> None:
         """Nobody takes the ends any more: what is under way is stored for the next run."""
-        self._stop(UNHEARD)
+        self._stop(OUT_OF_TIME)
         self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
         while self._has_more():
             self._step(self._finish_by)
