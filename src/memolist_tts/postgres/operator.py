@@ -12,9 +12,9 @@ from memolist_tts.postgres.connection import Database, Row, Transaction
 from memolist_tts.postgres.schema import Api, paused, user
 
 # Waiting, or processing under a dead lease of ours (another worker's job has none), and not woken
-# since it last could be: marked as woken. A message in the queue
-# is given `again_s` before it counts as lost. What this very sweep (`act`) marked is due still: a
-# commit whose answer was lost is repeated.
+# since it last could be: marked as woken. A message in the queue is given `again_s` before it
+# counts as lost. What this very sweep (`act`) marked is due still: a commit whose answer was lost
+# is repeated.
 DUE = """
 WITH due AS (
   SELECT j.id::text AS job_id, {user} AS user_id
