@@ -17,18 +17,18 @@ OLD_URL = "https://old.example.com/audio"
 class OldWorker:
     """Reads what is pending, then writes without a guard; it knows nothing of the schema tts.
 
-    Its statements are Prisma's: names and the enum's type are qualified by `schema`.
+    Its statements are Prisma's, down to the cast of a status to the enum.
     """
 
     connection: pg8000.native.Connection
-    schema: str = "public"
     base_url: str = OLD_URL
     spoken: list[str] = field(default_factory=list)
     """The texts it paid for, in order."""
 
     def pending(self) -> list[str]:
         rows = self._run(
-            """SELECT id FROM "S"."TtsJob" WHERE status = CAST('pending'::text AS "S"."TtsJobStatus")
+            """SELECT id FROM public."TtsJob"
+               WHERE status = CAST('pending'::text AS public."TtsJobStatus")
                ORDER BY "createdAt" """
         )
         return [row[0] for row in rows]
@@ -37,8 +37,8 @@ class OldWorker:
         """False where it sees no such job: Prisma's `update` throws."""
         return bool(
             self._run(
-                """UPDATE "S"."TtsJob" SET status = CAST(:status::text AS "S"."TtsJobStatus")
-                   WHERE "S"."TtsJob"."id" = :id RETURNING id""",
+                """UPDATE public."TtsJob" SET status = CAST(:status::text AS public."TtsJobStatus")
+                   WHERE public."TtsJob"."id" = :id RETURNING id""",
                 id=job_id,
                 status=status,
             )
@@ -48,7 +48,7 @@ class OldWorker:
         """Speak what has no audio, one phrase after another; each text once its URL is written."""
         cards = self._run(
             """SELECT c.id, c."textEn", c."textFr", c."audioEnUrl", c."audioFrUrl"
-               FROM "S"."Card" c JOIN "S"."TtsJob" j ON j."listId" = c."listId"
+               FROM public."Card" c JOIN public."TtsJob" j ON j."listId" = c."listId"
                WHERE j.id = :id ORDER BY c.position""",
             id=job_id,
         )
@@ -57,7 +57,7 @@ class OldWorker:
                 if url is None:
                     self.spoken.append(text)
                     self._run(
-                        f'UPDATE "S"."Card" SET "audio{language}Url" = :url WHERE id = :id',
+                        f'UPDATE public."Card" SET "audio{language}Url" = :url WHERE id = :id',
                         id=card,
                         url=f"{self.base_url}/{card}-{language.lower()}.mp3",
                     )
@@ -73,13 +73,13 @@ class OldWorker:
         return found
 
     def _run(self, statement: str, **parameters: object) -> list[list[str]]:
-        return self.connection.run(statement.replace('"S"', f'"{self.schema}"'), **parameters) or []
+        return self.connection.run(statement, **parameters) or []
 
 
 @contextmanager
-def old_worker(url: str, schema: str = "public") -> Iterator[OldWorker]:
+def old_worker(url: str) -> Iterator[OldWorker]:
     connection = connect(url.split("?")[0])
     try:
-        yield OldWorker(connection, schema)
+        yield OldWorker(connection)
     finally:
         connection.close()

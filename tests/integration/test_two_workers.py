@@ -21,7 +21,9 @@ WORDS = [("apple", "pomme"), ("bread", "pain")]
 # What may be left of ours on a job that the old worker takes later.
 TRACES = {
     "never_seen": "SELECT 1",
-    "woken_by_a_sweep": "INSERT INTO tts.job (job_id, woken_at) VALUES ('{}', now() - interval '1 day')",
+    "woken_by_a_sweep": (
+        "INSERT INTO tts.job (job_id, woken_at) VALUES ('{}', now() - interval '1 day')"
+    ),
     "handed_back": (
         "INSERT INTO tts.job (job_id, attempts, not_before, stop_code) "
         "VALUES ('{}', 2, now() - interval '1 day', 'terminated')"
@@ -120,7 +122,7 @@ def wait_until_it_waits(deployment: Deployment) -> None:
 def test_at_the_worst_phrases_are_paid_twice_and_every_card_has_audio(
     deployment: Deployment, old: OldWorker
 ) -> None:
-    """Without the page's views: the old worker read the job before ours claimed it."""
+    """Nothing keeps them apart: the old worker read the job before ours claimed it."""
     deployment.settings["PUBLIC_BASE_URL"] = "https://cdn.example.com"
     list_id = deployment.api.add_list(WORDS)
     job_id = deployment.api.add_job(list_id)

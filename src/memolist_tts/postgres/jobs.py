@@ -277,8 +277,8 @@ SET message = excluded.message, until = greatest(p.until, excluded.until),
     paused_at = clock_timestamp()
 """
 
-# Jobs that may be claimed now, by the same rule as CLAIM: each user's oldest before anybody's second, and of the users first
-# whoever was served longest ago. A job without a user is a user of its own.
+# Jobs that may be claimed now, by CLAIM's rule: each user's oldest before anybody's second, and of
+# the users first whoever was served longest ago. A job without a user is a user of its own.
 WAITING = """
 WITH waiting AS (
   SELECT j.id, j."createdAt" AS created_at, coalesce({user}, j.id::text) AS user_id

@@ -40,14 +40,6 @@ WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text
   AND i.indisvalid AND i.indpred IS NULL
 """
 
-# A view is served by its table's indexes.
-VIEWS = """
-SELECT c.relname AS table_name
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text[]))
-  AND c.relkind = 'v'
-"""
-
 # One migration at a time, for as long as its transaction lasts.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('memolist-tts migrate'))"
 
@@ -188,22 +180,19 @@ def missing_indexes(database: Database, api: Api) -> list[str]:
     """The statements that make the indexes we need on the API's tables and that aren't there.
 
     For the API's side to run, or its Prisma schema to name (`@@index([listId])`): we
-    alter no table of the API's. Of a view nothing is asked. Raises `DatabaseError`.
+    alter no table of the API's. Raises `DatabaseError`.
     """
     names = {"TtsJob": api.jobs.name, "Card": api.cards.name}
-    where = {"schema": database.address.schema, "tables": list(names)}
 
-    def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
-        return tx.rows(INDEXED, **where), tx.rows(VIEWS, **where)
+    def work(tx: Transaction) -> list[Row]:
+        return tx.rows(INDEXED, schema=database.address.schema, tables=list(names))
 
-    indexed, views = database.transaction(work)
-    there = {(row["table_name"], row["column_name"]) for row in indexed}
-    viewed = {row["table_name"] for row in views}
+    there = {(row["table_name"], row["column_name"]) for row in database.transaction(work)}
     return [
         f"CREATE INDEX CONCURRENTLY {quoted(f'{table}_{column}_idx')} "
         f"ON {names[table]} ({quoted(column)})"
         for table, column in NEEDED_INDEXES
-        if table not in viewed and (table, column) not in there
+        if (table, column) not in there
     ]
 
 
