@@ -119,6 +119,52 @@ def test_every_variable_is_in_the_readme_and_no_other() -> None:
     assert set(names) == fields | per_language
 
 
+README, FRENCH = PROJECT / "README.md", PROJECT / "README.fr.md"
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Each code block's language and its lines, without a shell's comments."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.M | re.S)
+    return [(kind, re.sub(r" +#.*$", "", code, flags=re.M)) for kind, code in found]
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+
+
+def test_both_readmes_have_the_same_sections_and_lead_to_each_other() -> None:
+    levels = [re.findall(r"^(#+) ", prose(page), re.M) for page in (README, FRENCH)]
+
+    assert levels[0] == levels[1]
+    assert README.read_text().splitlines()[2] == "English | [Français](README.fr.md)"
+    assert FRENCH.read_text().splitlines()[2] == "[English](README.md) | Français"
+
+
+def test_both_readmes_have_the_same_commands() -> None:
+    assert blocks(README) == blocks(FRENCH)
+
+
+def test_both_readmes_have_the_same_variables_and_defaults() -> None:
+    rows = [re.findall(r"^\|( `.+)\|$", page.read_text(), re.M) for page in (README, FRENCH)]
+    english, french = ([row.split("|") for row in each] for each in rows)
+
+    assert [quoted([row[0]]) for row in english] == [quoted([row[0]]) for row in french]
+    for ours, theirs in zip(english, french, strict=True):
+        # A default that is a value is the same in any language; one in words is translated.
+        is_value = re.fullmatch(r"`.+`|[\d.]+|", ours[1].strip())
+        assert (ours[1] == theirs[1]) == bool(is_value), ours[0]
+
+
+def test_both_readmes_name_the_same_things_and_lead_to_the_same_pages() -> None:
+    """Each section, so that a sentence added to one is missed in the other."""
+    sections = [re.split(r"^## .+$", prose(page), flags=re.M)[1:] for page in (README, FRENCH)]
+
+    for english, french in zip(*sections, strict=True):
+        named = [sorted(quoted([re.sub(r"\s+", " ", each)])) for each in (english, french)]
+        assert named[0] == named[1]
+        assert re.findall(r"\]\((.+?)\)", english) == re.findall(r"\]\((.+?)\)", french)
+
+
 def test_the_image_copies_only_what_is_there_and_not_ignored() -> None:
     lines = (PROJECT / "Dockerfile").read_text().splitlines()
     copies = [shlex.split(line)[1:-1] for line in lines if line.startswith("COPY ")]
