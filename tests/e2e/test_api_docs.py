@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,17 +107,131 @@ def test_a_list_is_spoken_and_its_progress_and_failures_are_read(
       const id = await api.speakList("{list_id}", "user-1", {{ voice: {{ en: "coral" }} }});
       const job = await ended(id);
       const cards = await api.prisma.card.findMany({{ where: {{ listId: "{list_id}" }} }});
-      return [job.status, await api.progress(id), await api.failures(id), cards];
+      const progress = [await api.progress(id), await api.plainProgress(id)];
+      return [job.status, progress, await api.failures(id), cards];
     """)
 
-    status, progress, failures, cards = told
+    status, (progress, plain), failures, cards = told
     assert (status, failures) == ("completed", [])
     assert (progress["percent"], progress["running"]) == (100, False)
+    assert plain == {
+        "status": "completed", "totalCount": 4, "doneCount": 4, "failedCount": 0, "percent": 100,
+    }  # fmt: skip
     urls = sorted(bool(card["audioFrUrl"]) for card in cards)
     assert [all(card["audioEnUrl"].startswith(CDN) for card in cards), urls] == [
         True,
         [False, True],
     ]
+
+
+def test_a_row_alone_is_found_by_the_sweep_and_by_an_operator(stack: Embedded, node: Run) -> None:
+    found, hurried = (
+        node(f'return api.speakListLater("{add_list(stack, phrase)}", "user-1");')
+        for phrase in (("plum", "prune"), ("leek", "poireau"))
+    )
+
+    hurry(stack, hurried)
+    status = node(f'return (await ended("{hurried}")).status;')
+    waiting, nothing = node(f"""
+      return [await api.plainProgress("{found}"), await api.progress("{found}") ?? null];
+    """)
+    sweep(stack)
+
+    assert (status, waiting["status"], waiting["percent"], nothing) == (
+        "completed", "pending", 0, None,
+    )  # fmt: skip
+    assert node(f'return (await ended("{found}")).status;') == "completed"
+
+
+def hurry(stack: Embedded, job_id: str) -> None:
+    """What the page has an operator do: `memolist-tts enqueue JOB`."""
+    shown = subprocess.run(
+        [sys.executable, "-c", "from memolist_tts.cli import main; main()", "enqueue", job_id],
+        env=os.environ
+        | {
+            "PYTHONPATH": str(PROJECT / "src"),
+            "DATABASE_URL": stack.database_url,
+            "QUEUE_URL": stack.stack.resources["Queue"],
+            "AWS_ENDPOINT_URL": stack.aws.endpoint_url,
+            "AWS_DEFAULT_REGION": REGION,
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
+def sweep(stack: Embedded) -> None:
+    """What the schedule does, or an operator by `aws lambda invoke`."""
+    name = stack.stack.resources["SweepFunction"]
+    answer = stack.aws.client("lambda").invoke(FunctionName=name, Payload=b"{}")
+    assert "FunctionError" not in answer
+
+
+def test_a_failed_job_that_is_made_pending_again_tries_what_failed(
+    stack: Embedded, node: Run
+) -> None:
+    assert stack.speech is not None
+    stack.speech.add_fault("refused", match="gooseberry")
+    list_id = add_list(stack, ("gooseberry", "groseille"))
+
+    job_id, before, texts = node(f"""
+      const id = await api.speakList("{list_id}", "user-1");
+      const job = await ended(id);
+      const [failure] = await api.failures(id);
+      const {{ error_code }} = await api.progress(id);
+      return [id, [job.status, failure.code, error_code, (await api.plainProgress(id)).percent],
+        [api.explain(failure.code), api.explain(error_code, "fr")]];
+    """)
+    stack.speech.clear_faults()
+    node(f"""
+      const data = {{ status: "pending" }};
+      await api.prisma.ttsJob.update({{ where: {{ id: "{job_id}" }}, data }});
+      return null;
+    """)
+    sweep(stack)
+
+    assert before == ["failed", "refused", "utterances_failed", 100]
+    assert texts == [
+        "This text can't be read aloud. Please change it.",
+        "Certaines cartes n'ont pas d'audio. La raison est indiquée sur chacune.",
+    ]
+    assert node(f'return (await ended("{job_id}")).status;') == "completed"
+
+
+def test_the_end_of_a_job_is_taken_as_a_hint_to_look(stack: Embedded, node: Run) -> None:
+    (event,) = re.findall(r"^```json\n(.*?)^```$", PAGE, re.M | re.S)
+    list_id = add_list(stack, ("moon", "lune"))
+
+    found, waiting, unknown = node(f"""
+      const told = (jobId) => ({{ ...{event}, detail: {{ jobId }} }});
+      const id = await api.speakList("{list_id}", "user-1");
+      await ended(id);
+      const later = await api.speakListLater("{list_id}", "user-1");
+      return [await api.onJobEnd(told(id)), await api.onJobEnd(told(later)),
+        await api.onJobEnd({event})];
+    """)
+
+    assert (found["status"], waiting, unknown) == ("completed", None, None)
+
+
+def test_every_code_has_a_text_to_show_in_both_languages(node: Run) -> None:
+    table = re.search(r"^\| code \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGE, re.M)
+    assert table is not None
+    codes = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", table[1], re.M)
+
+    told = node(f"""
+      return {json.dumps([code for code, _ in codes])}.map((code) => [
+        api.explain(code), api.explain(code, "fr"), api.explain("not yet known", "fr")]);
+    """)
+
+    assert len(codes) == len(table[1].splitlines())
+    texts = {
+        code: (english, french) for (code, _), (english, french, _) in zip(codes, told, strict=True)
+    }
+    assert all(english and french and english != french for english, french in texts.values())
+    assert {unknown for _, _, unknown in told} == {texts["internal"][1]}
+    assert [code for code in texts if texts[code] == texts["internal"]] == ["internal"]
 
 
 def test_an_edited_card_is_spoken_anew_and_the_others_keep_their_audio(

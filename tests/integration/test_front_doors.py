@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -16,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 from command import ROOT
+from samtranslator.yaml_helper import yaml_parse
 
 from local.api import Api, audio_urls
 from local.bridge import metric_data
@@ -294,33 +296,79 @@ def test_nothing_is_woken_while_all_is_paused(doors: Doors) -> None:
     assert doors.emitted()["Paused"] == [1]
 
 
+API_PAGE = (EVENTS.parent / "docs" / "api.md").read_text()
+
+
+def block(kind: str) -> str:
+    """The page's only block of that kind."""
+    (found,) = re.findall(rf"^```{kind}\n(.*?)^```$", API_PAGE, re.M | re.S)
+    return str(found)
+
+
 @pytest.fixture
 def bus(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An event bus that puts what it is told on the queue of `doors`."""
+    """An event bus with the page's rule, which puts what it is told on the queue of `doors`."""
     events = boto3.client("events", endpoint_url=doors.queue.endpoint_url)
     name = f"bus-{uuid.uuid4().hex}"
     events.create_event_bus(Name=name)
-    events.put_rule(Name="ends", EventBusName=name, EventPattern='{"source": ["memolist-tts"]}')
+    rule = yaml_parse(block("yaml"))["JobEnds"]["Properties"]
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", *rule["EventPattern"]["detail"]["service"])
+    pattern = json.dumps(rule["EventPattern"])
+    events.put_rule(Name="ends", EventBusName=name, EventPattern=pattern)
     arn = doors.queue.client.get_queue_attributes(
         QueueUrl=doors.queue.url, AttributeNames=["QueueArn"]
     )["Attributes"]["QueueArn"]
-    events.put_targets(Rule="ends", EventBusName=name, Targets=[{"Id": "queue", "Arn": arn}])
+    target = {"Id": rule["Targets"][0]["Id"], "Arn": arn}
+    events.put_targets(Rule="ends", EventBusName=name, Targets=[target])
     monkeypatch.setenv("EVENT_BUS_NAME", name)
     return name
 
 
 @pytest.mark.usefixtures("bus")
-def test_a_jobs_end_is_told_on_the_bus_with_its_counts_and_reasons(doors: Doors) -> None:
+def test_a_jobs_end_is_told_on_the_bus_as_the_page_shows_it(doors: Doors) -> None:
+    shown = json.loads(block("json"))
     doors.speech.add_fault("refused", match="apple")
     doors.job(job_id(1))
 
     doors.synthesize("object.json")
 
-    told = json.loads(doors.queue.bodies()[0])
-    assert (told["source"], told["detail-type"]) == ("memolist-tts", "TtsJob failed")
-    assert told["detail"]["jobId"] == job_id(1)
-    assert told["detail"]["failures"] == {"refused": 1}
-    assert told["detail"]["spoken"] == 1
+    (body,) = doors.queue.bodies()
+    told = json.loads(body)
+    # The emulator leaves the account out.
+    assert told.keys() | {"account"} == shown.keys()
+    assert [told[name] for name in ("source", "detail-type", "resources")] == [
+        shown[name] for name in ("source", "detail-type", "resources")
+    ]
+    message = told["detail"].pop("message")
+    assert message.startswith(shown["detail"].pop("message").removesuffix("…"))
+    assert told["detail"] == shown["detail"]
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_good_end_is_told_without_code_and_message(doors: Doors) -> None:
+    shown = json.loads(block("json"))["detail"]
+    doors.job(job_id(1))
+
+    doors.synthesize("object.json")
+
+    (body,) = doors.queue.bodies()
+    told = json.loads(body)
+    assert told["detail-type"] == "TtsJob completed"
+    assert shown.keys() - told["detail"].keys() == {"code", "message"}
+    assert (told["detail"]["spoken"], told["detail"]["failures"]) == (2, {})
+
+
+@pytest.mark.usefixtures("bus")
+def test_the_rule_lets_another_stacks_ends_pass_by(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "memolist-development")
+    doors.job(job_id(1))
+
+    doors.synthesize("object.json")
+
+    assert doors.api.job(job_id(1))["status"] == "completed"
+    assert doors.queue.bodies() == []
 
 
 @pytest.mark.usefixtures("bus")
@@ -333,7 +381,7 @@ def test_a_job_that_the_sweep_fails_is_told_on_the_bus(doors: Doors) -> None:
     told = json.loads(doors.queue.bodies()[0])
     assert told["detail-type"] == "TtsJob failed"
     assert told["detail"] == {
-        "service": "memolist-test", "jobId": job_id(1), "code": "attempts_used_up",
+        "service": "memolist-production", "jobId": job_id(1), "code": "attempts_used_up",
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cfnlint.api import lint
 from resolved_template import PROJECT, written
 
 from memolist_tts.core import text
@@ -57,8 +58,8 @@ def codes_of_the_source() -> set[str]:
     files = [file for pattern in SPEAKING for file in PACKAGE.glob(pattern)]
     files.append(PACKAGE / "core" / "errors.py")
     found = {code for file in files for code in codes_in(ast.parse(file.read_text()))}
-    # The base class's own, under which nothing is ever raised.
-    found.remove("speech_error")
+    # The base class's own, under which nothing is ever raised, and one that nobody is left to hear.
+    found -= {"speech_error", "unheard"}
     for file in PACKAGE.glob("postgres/*.py"):
         found |= set(re.findall(r"error_code = '(\w+)'", file.read_text()))
         found |= set(re.findall(r"SELECT j\.id::text, '(\w+)', :error", file.read_text()))
@@ -86,6 +87,24 @@ def test_every_code_is_explained_and_no_other() -> None:
     assert set(codes) == codes_of_the_source()
 
 
+def test_every_code_has_a_text_to_show_and_no_other() -> None:
+    page = (PROJECT / "docs" / "api.md").read_text()
+    texts = page.split("const TEXTS = {\n")[1].split("\n};\n")[0]
+    codes = re.findall(r"^  (\w+): \{$", texts, re.M)
+    for several in re.findall(r"Object\.fromEntries\(\s+\[(.+?)\]", texts, re.S):
+        codes += re.findall(r'"(\w+)"', several)
+
+    assert sorted(codes) == sorted(quoted(first_cells(PROJECT / "docs" / "api.md", "code")))
+
+
+def test_the_rule_of_a_jobs_end_is_sound_cloudformation() -> None:
+    page = (PROJECT / "docs" / "api.md").read_text()
+    (resources,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
+    template = "Resources:\n" + re.sub(r"^", "  ", resources, flags=re.M)
+
+    assert lint(template) == []
+
+
 def test_every_variable_is_in_the_readme_and_no_other() -> None:
     fields = {name for name in Settings.model_fields if name.isupper()}
     per_language = {
@@ -98,6 +117,52 @@ def test_every_variable_is_in_the_readme_and_no_other() -> None:
 
     assert len(names) == len(set(names))
     assert set(names) == fields | per_language
+
+
+README, FRENCH = PROJECT / "README.md", PROJECT / "README.fr.md"
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Each code block's language and its lines, without a shell's comments."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.M | re.S)
+    return [(kind, re.sub(r" +#.*$", "", code, flags=re.M)) for kind, code in found]
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+
+
+def test_both_readmes_have_the_same_sections_and_lead_to_each_other() -> None:
+    levels = [re.findall(r"^(#+) ", prose(page), re.M) for page in (README, FRENCH)]
+
+    assert levels[0] == levels[1]
+    assert README.read_text().splitlines()[2] == "English | [Français](README.fr.md)"
+    assert FRENCH.read_text().splitlines()[2] == "[English](README.md) | Français"
+
+
+def test_both_readmes_have_the_same_commands() -> None:
+    assert blocks(README) == blocks(FRENCH)
+
+
+def test_both_readmes_have_the_same_variables_and_defaults() -> None:
+    rows = [re.findall(r"^\|( `.+)\|$", page.read_text(), re.M) for page in (README, FRENCH)]
+    english, french = ([row.split("|") for row in each] for each in rows)
+
+    assert [quoted([row[0]]) for row in english] == [quoted([row[0]]) for row in french]
+    for ours, theirs in zip(english, french, strict=True):
+        # A default that is a value is the same in any language; one in words is translated.
+        is_value = re.fullmatch(r"`.+`|[\d.]+|", ours[1].strip())
+        assert (ours[1] == theirs[1]) == bool(is_value), ours[0]
+
+
+def test_both_readmes_name_the_same_things_and_lead_to_the_same_pages() -> None:
+    """Each section, so that a sentence added to one is missed in the other."""
+    sections = [re.split(r"^## .+$", prose(page), flags=re.M)[1:] for page in (README, FRENCH)]
+
+    for english, french in zip(*sections, strict=True):
+        named = [sorted(quoted([re.sub(r"\s+", " ", each)])) for each in (english, french)]
+        assert named[0] == named[1]
+        assert re.findall(r"\]\((.+?)\)", english) == re.findall(r"\]\((.+?)\)", french)
 
 
 def test_the_image_copies_only_what_is_there_and_not_ignored() -> None:

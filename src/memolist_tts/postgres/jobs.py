@@ -37,18 +37,24 @@ from memolist_tts.postgres.cards import (
 from memolist_tts.postgres.connection import Database, Row, Transaction
 from memolist_tts.postgres.schema import Api, paused, quoted, user
 
-# pending | a dead run's processing -> processing, under a new lease on the database's clock.
-# Repeating it with the same token (a commit whose answer was lost) claims once.
+# pending | a dead run's processing -> processing, under a new lease on the database's clock. A job
+# that is processing and never had a lease of ours is another worker's: it is left alone, also if it
+# became so while this statement ran. Repeating it with the same token (a commit whose answer was
+# lost) claims once.
 CLAIM = """
-WITH lease AS (
+WITH seen AS (
+  SELECT j.id, j.status, {user} AS user_id
+  FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+  WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
+    AND (j.status = 'pending' OR t.lease_token IS NOT NULL)
+    AND NOT {is_paused}
+), lease AS (
   INSERT INTO tts.job AS t (job_id, lease_token, lease_until, attempts, started_at, woken_at,
                             user_id)
-  SELECT j.id::text, cast(:lease AS uuid),
+  SELECT s.id::text, cast(:lease AS uuid),
          clock_timestamp() + make_interval(secs => cast(:lease_s AS double precision)),
-         1, clock_timestamp(), clock_timestamp(), {user}
-  FROM {jobs} j
-  WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
-    AND NOT {is_paused}
+         1, clock_timestamp(), clock_timestamp(), s.user_id
+  FROM seen s
   ON CONFLICT (job_id) DO UPDATE
   SET lease_token = excluded.lease_token, lease_until = excluded.lease_until,
       attempts = CASE WHEN t.lease_token = excluded.lease_token THEN t.attempts
@@ -61,11 +67,12 @@ WITH lease AS (
     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
     AND (t.attempts < cast(:max_attempts AS integer) OR t.finished_at IS NOT NULL
          OR t.lease_token = excluded.lease_token)
+    AND (t.lease_token IS NOT NULL OR EXISTS (SELECT 1 FROM seen s WHERE s.status = 'pending'))
   RETURNING t.job_id, t.attempts, t.spoken
 )
 UPDATE {jobs} j SET status = 'processing'{claimed}
-FROM lease
-WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
+FROM lease, seen
+WHERE j.id = cast(:id AS {job_id}) AND j.status = seen.status
 RETURNING j.id::text AS id, j."listId"::text AS list_id, lease.attempts, lease.spoken,
           {user} AS user_id, {options} AS options
 """
@@ -99,6 +106,7 @@ WITH dead AS (
       acted_by = cast(:act AS uuid)
   FROM {jobs} j
   WHERE j.id = cast(t.job_id AS {job_id}) AND j.status IN ('pending', 'processing')
+    AND (j.status = 'pending' OR t.lease_token IS NOT NULL)
     AND t.attempts >= cast(:max_attempts AS integer) AND t.finished_at IS NULL
     AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
     AND (cast(:id AS text) IS NULL OR t.job_id = cast(:id AS text))
@@ -269,13 +277,14 @@ SET message = excluded.message, until = greatest(p.until, excluded.until),
     paused_at = clock_timestamp()
 """
 
-# Jobs that may be claimed now: each user's oldest before anybody's second, and of the users first
-# whoever was served longest ago. A job without a user is a user of its own.
+# Jobs that may be claimed now, by CLAIM's rule: each user's oldest before anybody's second, and of
+# the users first whoever was served longest ago. A job without a user is a user of its own.
 WAITING = """
 WITH waiting AS (
   SELECT j.id, j."createdAt" AS created_at, coalesce({user}, j.id::text) AS user_id
   FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
   WHERE j.status IN ('pending', 'processing')
+    AND (j.status = 'pending' OR t.lease_token IS NOT NULL)
     AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
     AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
     AND NOT {is_paused}
@@ -301,6 +310,7 @@ SELECT count(DISTINCT {user}) > (
 ) AS found
 FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
 WHERE j.status IN ('pending', 'processing') AND {user} <> :user
+  AND (j.status = 'pending' OR t.lease_token IS NOT NULL)
   AND NOT {is_paused}
   AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
   AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())

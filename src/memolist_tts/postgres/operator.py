@@ -11,14 +11,16 @@ from memolist_tts.core.sweep import Due, Gauges
 from memolist_tts.postgres.connection import Database, Row, Transaction
 from memolist_tts.postgres.schema import Api, paused, user
 
-# Waiting or dead, and not woken since it last could be: marked as woken. A message in the queue
-# is given `again_s` before it counts as lost. What this very sweep (`act`) marked is due still: a
-# commit whose answer was lost is repeated.
+# Waiting, or processing under a dead lease of ours (another worker's job has none), and not woken
+# since it last could be: marked as woken. A message in the queue is given `again_s` before it
+# counts as lost. What this very sweep (`act`) marked is due still: a commit whose answer was lost
+# is repeated.
 DUE = """
 WITH due AS (
   SELECT j.id::text AS job_id, {user} AS user_id
   FROM {jobs} j LEFT JOIN tts.job o ON o.job_id = j.id::text
   WHERE j.status IN ('pending', 'processing')
+    AND (j.status = 'pending' OR o.lease_token IS NOT NULL)
     AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
     AND (o.not_before IS NULL OR o.not_before <= clock_timestamp())
     AND (o.woken_at IS NULL
