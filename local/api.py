@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ class Api:
     def __init__(self, url: str, shape: Shape | None = None) -> None:
         self._shape = shape or Shape()
         self._connection = connect(url)
+        self._last_at = datetime.min.replace(tzinfo=UTC)
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +54,7 @@ class Api:
     def add_job(self, list_id: str, **columns: object) -> str:
         """Insert a pending job over a list; `columns` are further ones of "TtsJob"; its id."""
         job: Row = {"id": _new_id(), "listId": list_id, "status": "pending", **columns}
-        now = datetime.now(UTC)
+        now = self._now()
         if self._shape.time_type == "timestamp":
             now = now.replace(tzinfo=None)
         job.setdefault("createdAt", now)
@@ -81,6 +82,11 @@ class Api:
         rows = self._connection.run(statement, **parameters)
         columns = [column["name"] for column in self._connection.columns or ()]
         return [dict(zip(columns, row, strict=True)) for row in rows or ()]
+
+    def _now(self) -> datetime:
+        """Later than the last by what `timestamp(3)` can tell, so that jobs have one order."""
+        self._last_at = max(datetime.now(UTC), self._last_at + timedelta(milliseconds=1))
+        return self._last_at
 
     def _insert(self, table: str, row: Row) -> str:
         names = ", ".join(f'"{name}"' for name in row)
