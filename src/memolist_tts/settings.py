@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from enum import Flag, auto
 from pathlib import Path
@@ -29,6 +29,8 @@ from memolist_tts.speech.models import is_openai_host, price
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_LANGUAGES = "en:textEn:audioEnUrl,fr:textFr:audioFrUrl"
 DEFAULT_VOICE = "alloy"
+_FAMILIES = {"voices": "VOICE_", "own_instructions": "INSTRUCTIONS_"}
+"""Variables with one of a language each."""
 # A positive instruction in the language itself: one word ("chat", "pain") says nothing of
 # its language, and "no English accent" makes it worse (PROVIDER: Language of one word).
 INSTRUCTIONS = {
@@ -79,7 +81,22 @@ def _distinct(languages: tuple[Language, ...]) -> tuple[Language, ...]:
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
+    try:
+        has_host = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
+    except ValueError:
+        has_host = False
+    if not has_host:
+        raise ValueError("must be a URL with a host, such as https://api.example.com/v1")
     return value.rstrip("/")
+
+
+def _queue_url(value: str) -> str:
+    url = _http_url(value)
+    if "@" in url or "?" in url:
+        raise ValueError(
+            "must be the queue's plain URL: AWS credentials have variables of their own"
+        )
+    return url
 
 
 def _bucket(value: str) -> str:
@@ -109,7 +126,7 @@ class Settings(BaseModel):
     LOCAL_STORAGE_PATH: Path = Path("audio")
     AWS_S3_BUCKET: Annotated[str, AfterValidator(_bucket)] | None = None
     PUBLIC_BASE_URL: Annotated[str, AfterValidator(_public_url)] | None = None
-    QUEUE_URL: Annotated[str, AfterValidator(_http_url)] | None = None
+    QUEUE_URL: Annotated[str, AfterValidator(_queue_url)] | None = None
     EVENT_BUS_NAME: str | None = None
 
     TTS_PROVIDER: Annotated[
@@ -126,35 +143,36 @@ class Settings(BaseModel):
     own_instructions: dict[str, str] = {}
     """Language code to instructions, from INSTRUCTIONS_EN, and so on; the defaults aside."""
 
-    POLL_INTERVAL_MS: int = Field(default=5000, ge=50)
+    POLL_INTERVAL_MS: int = Field(default=5000, ge=50, le=3_600_000)
     MAX_IN_FLIGHT: int = Field(default=32, ge=1, le=512)
-    REQUESTS_PER_MINUTE: float | None = Field(default=None, gt=0)
-    JOB_BUDGET_USD: float | None = Field(default=None, gt=0)
-    DAILY_BUDGET_USD: float | None = Field(default=None, gt=0)
+    REQUESTS_PER_MINUTE: float | None = Field(default=None, gt=0, le=1_000_000)
+    JOB_BUDGET_USD: float | None = Field(default=None, gt=0, le=1_000_000)
+    DAILY_BUDGET_USD: float | None = Field(default=None, gt=0, le=1_000_000)
     """What all workers may spend in a day (UTC), at list prices."""
-    MAX_PHRASES_PER_JOB: int = Field(default=200, ge=1)
-    MAX_ATTEMPTS: int = Field(default=3, ge=1)
+    MAX_PHRASES_PER_JOB: int = Field(default=200, ge=1, le=1_000_000)
+    MAX_ATTEMPTS: int = Field(default=3, ge=1, le=1000)
     FLUSH_SECONDS: float = Field(default=1.0, gt=0, le=10)
-    CHUNK_SECONDS: float = Field(default=240.0, ge=5)
+    CHUNK_SECONDS: float = Field(default=240.0, ge=5, le=86_400)
     """How long `poll` speaks one job before it looks at the others again."""
-    LEASE_SECONDS: float = Field(default=20.0, ge=3)
+    LEASE_SECONDS: float = Field(default=20.0, ge=3, le=3600)
     """How long a `poll` worker may stay silent before another takes its job."""
 
     @classmethod
     def load(cls, needs: Needs, environ: Mapping[str, str] = os.environ) -> Self:
         """Read and check the variables. Raises `SettingsError` listing every fault."""
         given: dict[str, object] = {k: v.strip() for k, v in environ.items() if v.strip()}
-        given["voices"] = _per_language(given, "VOICE_")
-        given["own_instructions"] = _per_language(given, "INSTRUCTIONS_")
-        faults: list[str] = []
+        for field, prefix in _FAMILIES.items():
+            given[field] = _per_language(given, prefix)
+        faults = _undecodable(given)
         try:
             settings = cls.model_validate(given)
             faults += settings._contradictions()
-            if Needs.SPEECH in needs:
+            if Needs.SPEECH in needs and not faults:
                 faults += route.faults(settings, datetime.now(UTC).date())
         except ValidationError as error:
-            faults = [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
-            settings = cls.model_construct(**_raw(given))
+            faults += [_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
+            wrong = {fault["loc"][0] for fault in error.errors()}
+            settings = cls.model_construct(**_raw(given, wrong))
         faults += settings._missing(needs)
         if faults:
             raise SettingsError("Settings:\n" + "\n".join(f"  - {fault}" for fault in faults))
@@ -202,12 +220,29 @@ class Settings(BaseModel):
         )
 
 
+def _undecodable(given: Mapping[str, object]) -> list[str]:
+    """Python passes bytes that aren't UTF-8 on as lone surrogates, which nothing can send."""
+    ours = (
+        k for k in given if k in Settings.model_fields or k.startswith(tuple(_FAMILIES.values()))
+    )
+    return [
+        f"{name}: holds bytes that aren't UTF-8"
+        for name in ours
+        if any("\ud800" <= char <= "\udfff" for char in str(given[name]))
+    ]
+
+
 def _per_language(given: Mapping[str, object], prefix: str) -> dict[str, str]:
     return {k[len(prefix) :].lower(): str(v) for k, v in given.items() if k.startswith(prefix)}
 
 
-def _raw(given: Mapping[str, object]) -> dict[str, Any]:
-    return {name: given[name] for name in Settings.model_fields if name in given}
+def _raw(given: Mapping[str, object], wrong: Container[object]) -> dict[str, Any]:
+    """What to look for gaps in: a wrong value is none, unless that would look like a gap."""
+    return {
+        name: given[name]
+        for name, field in Settings.model_fields.items()
+        if name in given and (field.default is None or name not in wrong)
+    }
 
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:

@@ -112,6 +112,19 @@ def test_a_provider_that_repeats_the_key_is_not_quoted(place: Place, fault: str)
     assert leaks(place.told()) == []
 
 
+@pytest.mark.parametrize("fault", ["unauthorized", "refused", "headers_malformed"])
+def test_a_provider_that_hides_the_key_in_a_code_or_a_request_s_id_is_not_quoted(
+    place: Place, fault: str
+) -> None:
+    place.speech.add_fault(fault, code=f"bad_{KEY}", headers={"x-request-id": f"r-{KEY}"})
+
+    place.run("poll")
+    place.run("doctor", "--speak")
+
+    assert "[key]" in place.told()
+    assert leaks(place.told()) == []
+
+
 def wrong(url: str) -> dict[str, str]:
     """A DATABASE_URL that doesn't serve, with the password in it."""
     return {"DATABASE_URL": url}
@@ -126,14 +139,16 @@ def wrong(url: str) -> dict[str, str]:
         wrong(f"postgresql://user:{quote(PASSWORD, safe='')}@127.0.0.1:1/db"),
         wrong(f"postgresql://user:{quote(PASSWORD, safe='')}@no.such.host.invalid/db"),
         wrong(f"postgresql://127.0.0.1:1/db?password={quote(PASSWORD, safe='')}&sslmode=x"),
+        wrong(f"postgresql://127.0.0.1:1/db?connect_timeout={quote(PASSWORD, safe='')}"),
         {"OPENAI_API_KEY": f"{KEY}\u2026"},
         {"OPENAI_BASE_URL": f"http://user:{KEY}@127.0.0.1:1/v1"},
+        {"QUEUE_URL": f"http://user:{KEY}@127.0.0.1:1/queue"},
         {"STORAGE_TYPE": "s3", "AWS_S3_BUCKET": "b", "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
          "AWS_REGION": "eu-west-3"},
         {"MAX_IN_FLIGHT": "many", "LANGUAGES": "en"},
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("command", ["poll", "status"])
+@pytest.mark.parametrize("command", ["poll", "status", "doctor"])
 def test_a_deployment_that_is_wrong_says_so_without_its_secrets_or_a_traceback(
     place: Place, command: str, variables: dict[str, str]
 ) -> None:

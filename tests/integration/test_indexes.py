@@ -10,6 +10,7 @@ from local.postgres import connect
 from local.schema import Shape
 from memolist_tts.core.model import Language
 from memolist_tts.postgres.connection import Database
+from memolist_tts.postgres.jobs import PHRASES, Jobs
 from memolist_tts.postgres.schema import inspect, missing_indexes
 
 LANGUAGES = (Language(code="en", text_column="textEn", url_column="audioEnUrl"),)
@@ -69,3 +70,44 @@ def test_an_index_that_begins_with_the_column_serves(database: str) -> None:
     change(database, 'CREATE INDEX both_columns ON "Card" ("listId", "position")')
 
     assert missing(database) == []
+
+
+def test_cards_whose_list_is_another_type_than_a_job_s_need_an_index_on_its_text(
+    database: str,
+) -> None:
+    change(database, 'ALTER TABLE "Card" ALTER COLUMN "listId" TYPE uuid USING gen_random_uuid()')
+
+    (fix,) = missing(database)
+    statement, _, instead = fix.partition(", or ")
+
+    assert instead == 'give both "listId" one type'
+    change(database, statement)
+    assert missing(database) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"), [("TtsJob", "uuid USING gen_random_uuid()"), ("Card", "varchar(36)")]
+)
+def test_cards_whose_list_is_text_serve_jobs_of_any_type(
+    database: str, table: str, kind: str
+) -> None:
+    change(database, f'ALTER TABLE "{table}" ALTER COLUMN "listId" TYPE {kind}')
+
+    assert missing(database) == []
+    plan = plan_of_a_read(database)
+    assert "Card_listId_idx" in plan, plan
+
+
+def plan_of_a_read(url: str) -> str:
+    database = Database(url)
+    try:
+        api = inspect(database, LANGUAGES)
+        read = PHRASES.format(**Jobs(database, api, max_attempts=3)._names)
+    finally:
+        database.close()
+    connection = connect(url.split("?")[0])
+    # The table is empty here: what may be used is asked, not what is cheaper.
+    connection.run("SET enable_seqscan = off")
+    rows = connection.run(f"EXPLAIN {read}", id="x")
+    connection.close()
+    return "\n".join(row[0] for row in rows)

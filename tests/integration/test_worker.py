@@ -674,6 +674,28 @@ def test_a_failed_job_that_the_api_makes_pending_again_tries_what_failed(place: 
     assert [charge.input for charge in place.speech.charges[charged:]] == ["bread"]
 
 
+@pytest.mark.parametrize("spelling", [str.upper, "{{{}}}".format, "urn:uuid:{}".format])
+def test_a_job_is_known_by_any_spelling_of_its_id(
+    new_place: NewPlace, spelling: Callable[[str], str]
+) -> None:
+    place = new_place(Shape(id_type="uuid"))
+    place.speech.add_fault("refused", match="bread")
+    _, job_id = place.job_over(WORDS)
+    place.run(spelling(job_id))
+    place.speech.clear_faults()
+    operator = place.worker().operator
+    assert operator.look(spelling(job_id)).status == "failed"
+    assert list(operator.retry([spelling(job_id)])) == [job_id]
+    assert operator.cancel(spelling(job_id))
+    place.api.rows("""UPDATE "TtsJob" SET status = 'pending'""")
+
+    report = place.run(spelling(job_id))
+
+    assert report.outcome == Completed()
+    assert {state for state, _ in place.ends(job_id).values()} == {"spoken"}
+    assert place.api.rows("SELECT count(*) AS jobs FROM tts.job") == [{"jobs": 1}]
+
+
 def failing_puts(storage: Storage, count: int) -> Storage:
     """`storage`, whose first `count` puts fail, as a bucket that asks to slow down."""
     real, left = storage.put, [None] * count

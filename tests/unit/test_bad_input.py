@@ -185,6 +185,30 @@ def test_settings_are_taken_or_each_fault_is_named(
         assert all(any(name in line for name in Settings.model_fields) for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_BASE_URL", "http://[::1/v1"), ("OPENAI_BASE_URL", "https://"),
+        ("OPENAI_BASE_URL", "http://h:99999/v1"), ("QUEUE_URL", f"https://u:{CANARY}@sqs/q"),
+        ("POLL_INTERVAL_MS", "9" * 18), ("LEASE_SECONDS", "1e300"), ("CHUNK_SECONDS", "1e300"),
+        ("MAX_ATTEMPTS", "9" * 12), ("DAILY_BUDGET_USD", "1e300"), ("TTS_MODEL", "gpt\udcff"),
+        ("VOICE_EN", "a\udcff"), ("INSTRUCTIONS_FR", "\udcff"), ("DATABASE_URL", "x\udcff"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_can_t_be_used_is_the_one_fault(name: str, value: str) -> None:
+    environ = {"DATABASE_URL": f"postgresql://u:{CANARY}@h/db", "OPENAI_API_KEY": CANARY}
+    found = outcome(lambda: Settings.load(Needs.WORKER, environ | {name: value}), SettingsError)
+
+    assert CANARY not in repr(found)
+    (line,) = str(found).splitlines()[1:]
+    assert line.startswith(f"  - {name}: ")
+
+
+def test_a_voice_that_nothing_can_send_is_a_bad_option() -> None:
+    with pytest.raises(BadOptions, match=r"options\.voice"):
+        options.parse('{"voice": "al\\ud800loy"}')
+
+
 def test_a_socket_s_folder_may_have_any_length() -> None:
     folder = "/" + "x" * 80
 

@@ -223,7 +223,7 @@ def _wake(worker: Worker, job: str) -> None:
     if worker.wake is None:
         return
     try:
-        worker.wake.send(job, group=worker.operator.group(job))
+        worker.wake.send(job, group=worker.operator.look(job).group)
     except WakeError as error:
         screen.aside.print(f"{job}: not sent, the sweep will wake it: {error}")
 
@@ -292,7 +292,7 @@ def _spoken_here(worker: Worker, job: str) -> dict[str, Any]:
         if look["status"] == "pending":
             pauses = look.get("pauses") or [look["stop"] or "it waits for a worker"]
             raise MemolistError(f"job {job} is made and waits: {pauses[0]}")
-    state, _ = worker.operator.status(job)
+    state = worker.operator.look(job).status
     (ended,) = worker.records.utterances(job) or [{}]
     seconds = None if ended.get("duration_ms") is None else ended["duration_ms"] / 1000
     names = ("url", "take", "voice", "model", "spoken_text", "cost_usd", "code", "message")

@@ -27,9 +27,10 @@ def register(app: typer.Typer) -> None:
 def enqueue(job: JobId, as_json: JsonFlag = False) -> None:
     """Put a job's id on the queue."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.QUEUE))
+    found = worker.operator.look(job)
     if worker.wake is not None:
-        worker.wake.send(job, group=worker.operator.group(job))
-    screen.answer(as_json, {"sent": job}, f"sent {job}")
+        worker.wake.send(found.id, group=found.group)
+    screen.answer(as_json, {"sent": found.id}, f"sent {found.id}")
 
 
 def retry(
@@ -64,7 +65,8 @@ def retry(
 
 
 def _retry_one(worker: Worker, job: str, code: str | None, *, dry_run: bool, as_json: bool) -> None:
-    state, _ = worker.operator.status(job)
+    found = worker.operator.look(job)
+    job, state = found.id, found.status
     if state not in ("failed", "pending"):
         raise MemolistError(f"{job} is {state}: only a failed or a pending job can be retried")
     if dry_run:
@@ -114,10 +116,10 @@ def _retried(found: list[str], taken: list[str], sent: int, *, dry_run: bool) ->
 def cancel(job: JobId, as_json: JsonFlag = False) -> None:
     """Stop a job that waits or runs; it ends as failed. Its spoken cards keep their audio."""
     worker = Worker(Settings.load(Needs.DATABASE))
-    state, _ = worker.operator.status(job)
-    if not worker.operator.cancel(job):
-        raise MemolistError(f"{job} is {state}: it has ended already")
-    screen.answer(as_json, {"cancelled": job}, f"{job}: cancelled")
+    found = worker.operator.look(job)
+    if not worker.operator.cancel(found.id):
+        raise MemolistError(f"{found.id} is {found.status}: it has ended already")
+    screen.answer(as_json, {"cancelled": found.id}, f"{found.id}: cancelled")
 
 
 def pause(

@@ -102,13 +102,13 @@ def _pace(each: dict[str, Any]) -> str:
 
 
 def _job(worker: Worker, job: str) -> dict[str, Any]:
-    state, progress = worker.operator.status(job)
+    found = worker.operator.look(job)
     return {
-        "job": job,
-        "status": state,
-        "progress": progress,
-        "utterances": worker.records.utterances(job),
-        "pauses": worker.operator.pauses() if state == "pending" else [],
+        "job": found.id,
+        "status": found.status,
+        "progress": found.progress,
+        "utterances": worker.records.utterances(found.id),
+        "pauses": worker.operator.pauses() if found.status == "pending" else [],
     }
 
 
@@ -190,13 +190,14 @@ def looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
 
 
 def _look(worker: Worker, job: str, pace: _Pace) -> dict[str, Any]:
-    state, progress = worker.operator.status(job)
+    found = worker.operator.look(job)
+    state, progress = found.status, found.progress
     counts = {name: progress[name] if progress else 0 for name in COUNTS}
     total = progress["total"] if progress else 0
     ended = sum(counts.values())
     rate = pace.note(time.monotonic(), ended)
     look = {
-        "job": job, "status": state, "total": total, **counts, "left": max(0, total - ended),
+        "job": found.id, "status": state, "total": total, **counts, "left": max(0, total - ended),
         "per_s": round(rate, 2), "left_s": round((total - ended) / rate, 1) if rate > 0 else None,
         "waits_until": progress["waits_until"] if progress else None,
         "stop_code": progress["stop_code"] if progress else None,

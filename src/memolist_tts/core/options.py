@@ -41,8 +41,11 @@ def _voice(value: Json) -> str | dict[str, str] | None:
 
 
 def _text(name: str, value: Json) -> str | None:
-    if value is None or (isinstance(value, str) and value.strip()):
-        return value.strip() if isinstance(value, str) else None
+    if value is None:
+        return None
+    # Lone surrogates too can't be printed, nor sent.
+    if isinstance(value, str) and (found := value.strip()) and found.isprintable():
+        return found
     raise BadOptions(f'options.{name} must be a name, such as "alloy", not {value!r:.80}')
 
 

@@ -200,7 +200,7 @@ class Cards:
         """A card in each language. Raises `MemolistError` where there is none."""
 
         def work(tx: Transaction) -> list[Found]:
-            rows = tx.rows(self._sql(CARD), id=card_id)
+            rows = tx.rows(self._sql(CARD), id=known)
             phrases = directed(tx, phrases_of(rows, self._api.languages))
             clips = _clips_of(tx, phrases)
             return [
@@ -213,7 +213,8 @@ class Cards:
                 for phrase in phrases
             ]
 
-        found = self._database.transaction(work) if self._api.cards.holds("id", card_id) else []
+        known = self._api.cards.value("id", card_id)
+        found = self._database.transaction(work) if known is not None else []
         if not found:
             raise MemolistError(f'no "Card" has the id {card_id!r}')
         return found
@@ -222,10 +223,11 @@ class Cards:
         """A list's cards in each language. Raises `MemolistError` where there are none."""
 
         def work(tx: Transaction) -> list[Phrase]:
-            rows = tx.rows(self._sql(OF_LIST), id=list_id)
+            rows = tx.rows(self._sql(OF_LIST), id=known)
             return directed(tx, phrases_of(rows, self._api.languages))
 
-        found = self._database.transaction(work) if self._api.cards.holds("listId", list_id) else []
+        known = self._api.cards.value("listId", list_id)
+        found = self._database.transaction(work) if known is not None else []
         if not found:
             raise MemolistError(f'no "Card" has the listId {list_id!r}')
         return found
@@ -244,8 +246,9 @@ class Cards:
 
     def missing(self, *, list_id: str | None) -> Iterator[list[Found]]:
         """Pages of what has a text, no audio, no error and no open job."""
+        known = list_id and (self._api.cards.value("listId", list_id) or list_id)
         for language in self._api.languages:
-            yield from self._pages(language, MISSING, list=list_id)
+            yield from self._pages(language, MISSING, list=known)
 
     def carrying(
         self, asked: Mapping[str, str], *, pattern: str | None = None

@@ -35,7 +35,7 @@ from memolist_tts.postgres.cards import (
     texts_and_urls,
 )
 from memolist_tts.postgres.connection import Database, Row, Transaction
-from memolist_tts.postgres.schema import Api, paused, quoted, user
+from memolist_tts.postgres.schema import Api, Table, lists_differ, paused, quoted, user
 
 # pending | a dead run's processing -> processing, under a new lease on the database's clock. A job
 # that is processing and never had a lease of ours is another worker's: it is left alone, also if it
@@ -349,15 +349,16 @@ class Jobs:
 
     def claim(self, job_id: str, *, lease_s: float) -> Job | None:
         """Take the lease, or None: another's, resting, paused, ended, or attempts used up."""
-        if not self._api.jobs.holds("id", job_id):
+        known = self._api.jobs.value("id", job_id)
+        if known is None:
             raise NoSuchJob(f'{job_id!r} isn\'t an id of "TtsJob" (its ids are of another type)')
         lease = str(uuid.uuid4())
 
         def work(tx: Transaction) -> Job:
-            tx.rows(FORGET, id=job_id)
+            tx.rows(FORGET, id=known)
             rows = tx.rows(
                 self._sql(CLAIM),
-                id=job_id, lease=lease, lease_s=lease_s, max_attempts=self._max_attempts,
+                id=known, lease=lease, lease_s=lease_s, max_attempts=self._max_attempts,
             )  # fmt: skip
             if not rows:
                 # Rolls back: the lease is taken before the API's row turns out to have ended.
@@ -367,8 +368,8 @@ class Jobs:
         try:
             return self._database.transaction(work)
         except _NotClaimed:
-            self._check_exists(job_id)
-            if self.exhaust(job_id):
+            self._check_exists(known)
+            if self.exhaust(known):
                 raise AttemptsUsedUp(self._exhaustion) from None
             return None
 
@@ -650,7 +651,6 @@ def _settled(outcome: Completed | Failed | HandedBack) -> tuple[str, dict[str, A
 def _names(api: Api) -> dict[str, str]:
     """What the templates need to know of the API's tables."""
     jobs, cards = api.jobs, api.cards
-    same_type = jobs.types["listId"] == cards.types["listId"]
     return {
         "jobs": jobs.name,
         "cards": cards.name,
@@ -659,9 +659,7 @@ def _names(api: Api) -> dict[str, str]:
         "user": user(jobs),
         "is_paused": paused(jobs),
         "options": 'j."options"::text' if jobs.has("options") else "NULL::text",
-        "same_list": 'c."listId" = j."listId"'
-        if same_type
-        else 'c."listId"::text = j."listId"::text',
+        "same_list": _same_list(jobs, cards),
         "texts_and_urls": texts_and_urls(api),
         "card_order": card_order(api),
         "card_touched": _tail(cards.assign()),
@@ -692,6 +690,14 @@ def _names(api: Api) -> dict[str, str]:
         ),
         "settled_pending": _tail(jobs.assign()),
     }
+
+
+def _same_list(jobs: Table, cards: Table) -> str:
+    """By the index on the cards' side wherever the two types allow it."""
+    if lists_differ(jobs, cards):
+        return 'c."listId"::text = j."listId"::text'
+    is_text = cards.cast("listId") == "text"
+    return 'c."listId" = j."listId"' + ("::text" if is_text else "")
 
 
 def _tail(assignments: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from memolist_tts.core.errors import MemolistError, NoSuchJob
@@ -191,6 +192,20 @@ STILL_FAILED = "coalesce((SELECT a.failed FROM afresh a WHERE a.job_id = j.id::t
 CANCELLED = "Cancelled by an operator; `memolist-tts retry` takes it up again."
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one job stands."""
+
+    id: str
+    """As our tables spell it."""
+    status: str
+    """At the API."""
+    group: str
+    """Whom its message is for."""
+    progress: Row | None
+    """A row of `tts.progress`, if any worker has seen the job."""
+
+
 class Operator:
     """Views and acts over all jobs; also the port `Overview` of the sweep."""
 
@@ -259,21 +274,20 @@ class Operator:
         """The shared pace of each provider and model, the last used first."""
         return self._rows(RATES)
 
-    def status(self, job_id: str) -> tuple[str, Row | None]:
-        """A job's state at the API, and its progress if anyone has seen it. Raises `NoSuchJob`."""
-        rows = self._one(STATUS, job_id)
-        progress = self._rows(PROGRESS, id=job_id)
-        return rows[0]["status"], progress[0] if progress else None
-
-    def group(self, job_id: str) -> str:
-        """Whom the job's message is for. Raises `NoSuchJob`."""
-        return str(self._one(STATUS, job_id)[0]["user_id"] or job_id)
-
-    def _one(self, template: str, job_id: str) -> list[Row]:
-        rows = self._rows(template, id=job_id) if self._table.holds("id", job_id) else []
+    def look(self, job_id: str) -> Standing:
+        """How a job stands, by its id in any spelling. Raises `NoSuchJob`."""
+        known = self._table.value("id", job_id)
+        rows = self._rows(STATUS, id=known) if known is not None else []
         if not rows:
             raise NoSuchJob(f'no "TtsJob" has the id {job_id!r}')
-        return rows
+        row = rows[0]
+        progress = self._rows(PROGRESS, id=row["id"])
+        return Standing(
+            id=row["id"],
+            status=row["status"],
+            group=row["user_id"] or row["id"],
+            progress=progress[0] if progress else None,
+        )
 
     def retryable(self, *, code: str | None, since_s: float, limit: int) -> list[str]:
         """Jobs that failed lately, the oldest first: with this code, or not by a cancel."""
@@ -284,7 +298,8 @@ class Operator:
 
         Only what failed with `code` is tried again, or all that failed.
         """
-        ids = [each for each in job_ids if self._table.holds("id", each)]
+        known = (self._table.value("id", each) for each in job_ids)
+        ids = [each for each in known if each is not None]
         self._rows(UNPAUSE)
         self._rows(UNBLOCK)
         return {row["id"]: row["user_id"] for row in self._rows(RETRY, ids=ids, code=code)}
@@ -292,8 +307,9 @@ class Operator:
     def cancel(self, job_id: str) -> bool:
         """Fail a job that waits or runs, as `cancelled`. False: it has ended already."""
         act = str(uuid.uuid4())
-        rows = self._rows(CANCEL, id=job_id, error=CANCELLED, act=act)
-        return bool(rows or self._rows(CANCELLED_BY, id=job_id, act=act))
+        known = self._table.value("id", job_id)
+        rows = self._rows(CANCEL, id=known, error=CANCELLED, act=act)
+        return bool(rows or self._rows(CANCELLED_BY, id=known, act=act))
 
     def pause(self, message: str, *, user: str | None, for_s: float | None) -> None:
         """Let no job (of this user) be claimed or go on, for a time or until `resume`."""

@@ -162,7 +162,8 @@ class Orders:
         Returns the URL it had and the one it has now. Raises `MemolistError` where
         there is none, or the card carries another audio by now.
         """
-        where = {"card_id": card_id, "language": language.code}
+        known = self._api.cards.value("id", card_id) or card_id
+        where = {"card_id": known, "language": language.code}
 
         def find(tx: Transaction) -> list[Row]:
             return tx.rows(LAST, **where)
@@ -175,7 +176,7 @@ class Orders:
             if not (before := tx.rows(UNDO, id=last["job_id"], **where)):
                 # Done already: by this statement's lost answer, or by somebody else.
                 return
-            self._put_back(tx, card_id, language, last)
+            self._put_back(tx, known, language, last)
             say, hint = before[0]["old_say"], before[0]["old_hint"]
             tx.rows(UNDIRECT, **where)
             if say is not None or hint is not None:

@@ -27,13 +27,14 @@ WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text
   AND c.relkind IN ('r', 'p', 'v')
 """
 
-# The first column of every whole, valid index of a table.
+# What every whole, valid index of a table starts with: a column or an expression.
 INDEXED = """
-SELECT c.relname AS table_name, a.attname AS column_name
+SELECT c.relname AS table_name,
+       coalesce(a.attname, pg_catalog.pg_get_indexdef(i.indexrelid, 1, true)) AS starts_with
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
 JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
 JOIN pg_catalog.pg_am m ON m.oid = x.relam AND m.amname = 'btree'
 WHERE n.nspname = cast(:schema AS text) AND c.relname = ANY(cast(:tables AS text[]))
@@ -93,17 +94,22 @@ class Table:
         integers = dict.fromkeys(("int2", "int4", "int8"), "bigint")
         return ({"uuid": "uuid"} | integers).get(self.types[column], "text")
 
-    def holds(self, column: str, text: str) -> bool:
-        """Whether `text` can be a value of `column` at all."""
+    def value(self, column: str, text: str) -> str | None:
+        """`text` as PostgreSQL writes a value of `column`; None where it can't be one.
+
+        One id has many spellings (a uuid in capitals, a number with zeros before it),
+        and our tables know it by the one that `id::text` gives.
+        """
         try:
             match self.cast(column):
                 case "uuid":
-                    uuid.UUID(text)
+                    return str(uuid.UUID(text))
                 case "bigint":
-                    return -(2**63) <= int(text) < 2**63
+                    number = int(text)
+                    return str(number) if -(2**63) <= number < 2**63 else None
         except ValueError:
-            return False
-        return True
+            return None
+        return text
 
     def fitting(self, column: str, sql: str) -> str:
         """`sql`, cut to what `column` takes."""
@@ -187,13 +193,25 @@ def missing_indexes(database: Database, api: Api) -> list[str]:
     def work(tx: Transaction) -> list[Row]:
         return tx.rows(INDEXED, schema=database.address.schema, tables=list(names))
 
-    there = {(row["table_name"], row["column_name"]) for row in database.transaction(work)}
-    return [
+    there = {(row["table_name"], row["starts_with"]) for row in database.transaction(work)}
+    fixes = [
         f"CREATE INDEX CONCURRENTLY {quoted(f'{table}_{column}_idx')} "
         f"ON {names[table]} ({quoted(column)})"
         for table, column in NEEDED_INDEXES
         if (table, column) not in there
     ]
+    if lists_differ(api.jobs, api.cards) and ("Card", '("listId"::text)') not in there:
+        fixes.append(
+            f'CREATE INDEX CONCURRENTLY "Card_listId_text_idx" ON {names["Card"]} '
+            '(("listId"::text)), or give both "listId" one type'
+        )
+    return fixes
+
+
+def lists_differ(jobs: Table, cards: Table) -> bool:
+    """Whether a job's "listId" can be compared with a card's as text only."""
+    mine, theirs = jobs.cast("listId"), cards.cast("listId")
+    return theirs != "text" and mine != theirs
 
 
 def _by_column(rows: Sequence[Row], table: str, what: str) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _seconds(text: str | None, default: float) -> float:
     except ValueError:
         seconds = nan
     if isnan(seconds):
-        raise DatabaseError(f"DATABASE_URL: connect_timeout={text} isn't a number")
+        raise DatabaseError("DATABASE_URL: connect_timeout isn't a number of seconds")
     # As libpq has it, 0 and less are no limit; we have one.
     return min(seconds, LONGEST_TIMEOUT_S) if seconds > 0 else default
 

@@ -21,7 +21,7 @@ from memolist_tts.core.errors import ProviderBusy, UtteranceRefused
 from memolist_tts.core.model import Speech, SpeechRequest
 from memolist_tts.core.prices import Usage
 from memolist_tts.speech.client import patience
-from memolist_tts.speech.faults import as_body, refusal, shown, speech_error
+from memolist_tts.speech.faults import as_body, refusal, request_name, shown, speech_error
 from memolist_tts.speech.limits import limits
 
 
@@ -103,7 +103,7 @@ class ChatSpeaker:
 
 def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
     choice, pace = answer.choices[0], limits(headers)
-    request_id = headers.get("x-request-id")
+    request_id = request_name(headers, secret)
     message = choice.message
     if message.refusal or choice.finish_reason == "content_filter":
         told = shown(message.refusal or "stopped by the content filter", secret)

@@ -10,7 +10,7 @@ import openai
 from memolist_tts.core.errors import ProviderBusy, SpeechError
 from memolist_tts.core.model import Speech, SpeechRequest
 from memolist_tts.speech.client import patience
-from memolist_tts.speech.faults import as_body, refusal, speech_error
+from memolist_tts.speech.faults import as_body, refusal, request_name, speech_error
 from memolist_tts.speech.limits import limits
 
 
@@ -35,7 +35,7 @@ class EndpointSpeaker:
             raise fault
         return Speech(
             mp3=answer.content,
-            request_id=answer.headers.get("x-request-id"),
+            request_id=request_name(answer.headers, secret),
             limits=limits(answer.headers),
         )
 
@@ -48,7 +48,7 @@ def _not_audio(content: bytes, headers: Mapping[str, str], secret: str) -> Speec
     if not content:
         return ProviderBusy(
             "The provider answered without audio. It is asked again.",
-            request_id=headers.get("x-request-id"),
+            request_id=request_name(headers, secret),
             limits=limits(headers),
         )
     if content.lstrip().startswith(b"{"):

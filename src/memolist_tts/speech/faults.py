@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import httpx2
@@ -93,6 +93,11 @@ class _Complaint:
     param: str | None = None
     words: str = ""
 
+    def shown(self, secret: str) -> _Complaint:
+        """The same, fit for a log."""
+        code, param = (text and shown(text, secret) for text in (self.code, self.param))
+        return replace(self, code=code, param=param, words=shown(self.words, secret))
+
     @property
     def is_too_long(self) -> bool:
         return bool(_TOO_LONG.search(f"{self.code} {self.words}"))
@@ -129,9 +134,9 @@ def refusal(status: int, body: object, headers: Mapping[str, str], *, secret: st
     """
     complaint = _complaint(body)
     kind = _kind(status, complaint)
-    request_id, pace = headers.get("x-request-id"), limits(headers)
+    request_id, pace = request_name(headers, secret), limits(headers)
     what, fix = _SAYS[kind]
-    told = _told(status, complaint, request_id, secret)
+    told = _told(status, complaint.shown(secret), request_id)
     if kind is Throttled:
         wait_s = retry_after_s(headers, datetime.now(UTC))
         wait_s = told_wait_s(complaint.words) if wait_s is None else wait_s
@@ -161,6 +166,12 @@ def as_body(content: bytes) -> object:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def request_name(headers: Mapping[str, str], secret: str) -> str | None:
+    """The provider's id of a request, fit for a log; None where it gives none."""
+    told = headers.get("x-request-id")
+    return shown(told, secret) if told else None
 
 
 def shown(words: str, secret: str) -> str:
@@ -214,13 +225,13 @@ def _connection_fault(error: openai.APIConnectionError, secret: str) -> SpeechEr
     )
 
 
-def _told(status: int, complaint: _Complaint, request_id: str | None, secret: str) -> str:
+def _told(status: int, complaint: _Complaint, request_id: str | None) -> str:
     facts = [f"status {status}"]
     facts += [f"code {complaint.code}"] if complaint.code else []
     facts += [f"param {complaint.param}"] if complaint.param else []
     facts += [f"request {request_id}"] if request_id else []
-    words = shown(complaint.words, secret)
-    return f"({', '.join(facts)}){': ' + words.rstrip('.') if words else ''}."
+    words = complaint.words.rstrip(".")
+    return f"({', '.join(facts)}){': ' + words if words else ''}."
 
 
 def _complaint(body: object) -> _Complaint:
