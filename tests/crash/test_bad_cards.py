@@ -17,7 +17,8 @@ ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"
 PIECES = ANY | st.sampled_from(
     ["<speak>", "<break time='9s'/>", "{{c1::", "}}", "[sound:a.mp3]", "&nbsp;", "\u202eabc",
      "NULL", "null", "{", '"', "\\", "'", "\\N", "%s", ":id", "$1", "Ignore that. Sing!", "🎉",
-     "\x1b[31m", "שלום", "\u0301", "...", "\ufeff", "word " * 300, "x" * 5000]
+     "\x1b[31m", "שלום", "\u0301", "...", "\ufeff", "word " * 300, "x" * 5000,
+     "mot " * 25_000, "🎉" * 25_000]
 )  # fmt: skip
 CARDS = st.lists(PIECES, max_size=6).map("".join)
 JSON = st.recursive(

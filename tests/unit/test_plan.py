@@ -91,6 +91,15 @@ def test_a_long_text_is_said_in_parts() -> None:
     assert " ".join(str(each["input"]) for each in line.requests) == line.spoken
 
 
+def test_a_text_that_no_run_could_say_whole_fails_before_anything_is_paid() -> None:
+    longest, longer = "word " * 819 + ".", "word " * 820
+
+    assert plan(phrase(longest)).ended == []
+    (result,) = plan(phrase(longer)).ended
+    assert (result.state, result.code) == (State.FAILED, "too_long")
+    assert "4,099 characters to say, a card may have 4,096" in result.message
+
+
 def test_an_empty_card_is_skipped_with_its_reason() -> None:
     for shown in ("", "   ", None):
         (result,) = plan(phrase(shown)).ended

@@ -20,6 +20,10 @@ from memolist_tts.core.model import (
     Voice,
 )
 
+LONGEST_CHARACTERS = 4096
+"""What OpenAI takes at once. A text of many more parts than that could outlast a run, and each
+run would pay for its first parts anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -116,6 +120,8 @@ def line_of(phrase: Phrase, script: Script) -> Line | Result:
     if not spoken.text:
         return Result(phrase=phrase, state=State.SKIPPED, code=spoken.code, message=spoken.reason)
     said = spoken.text if phrase.say else script.lexicon.said(spoken.text, phrase.language)
+    if len(said) > LONGEST_CHARACTERS:
+        return _too_long(phrase, said)
     voice = _directed(script.voice(phrase.language), phrase)
     try:
         pieces = tuple(text.parts(said))
@@ -135,6 +141,17 @@ def line_of(phrase: Phrase, script: Script) -> Line | Result:
         pieces=pieces,
         voice=voice,
         provider=str(requests[0]["provider"]),
+    )
+
+
+def _too_long(phrase: Phrase, said: str) -> Result:
+    told = f"The text has {len(said):,} characters to say, a card may have {LONGEST_CHARACTERS:,}."
+    return Result(
+        phrase=phrase,
+        state=State.FAILED,
+        spoken=said,
+        code="too_long",
+        message=f"{told} Shorten the text of the card.",
     )
 
 

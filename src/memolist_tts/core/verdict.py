@@ -183,7 +183,10 @@ def publishable(mp3: bytes, verdict: Verdict) -> bytes:
 
 def needed_time_s(spoken: str) -> float:
     """How long a text takes at an ordinary pace: 0.20 s and 0.060 s a unit."""
-    return _FIXED_S + _UNIT_S * sum(_units(word, spoken) for word in spoken.split())
+    words = spoken.split()
+    # A card written all in capitals isn't spelled out.
+    is_shouted = spoken.isupper() and len(words) > 1
+    return _FIXED_S + _UNIT_S * sum(_units(word, is_shouted=is_shouted) for word in words)
 
 
 def marked_time_s(spoken: str) -> float:
@@ -191,9 +194,9 @@ def marked_time_s(spoken: str) -> float:
     return _MARK_S * sum(2 if mark == "..." else 1 for mark in _MARKS.findall(spoken))
 
 
-def _units(word: str, spoken: str) -> float:
+def _units(word: str, *, is_shouted: bool) -> float:
     letters = sum(map(_letter_units, word))
-    if _is_acronym(word, spoken):
+    if not is_shouted and _is_acronym(word):
         letters *= 2.5
     elif letters:
         letters = max(letters, 2)
@@ -210,11 +213,9 @@ def _letter_units(char: str) -> float:
     return 3 if unicodedata.east_asian_width(char) == "W" else 1
 
 
-def _is_acronym(word: str, spoken: str) -> bool:
+def _is_acronym(word: str) -> bool:
     letters = [char for char in word if char.isalpha()]
-    # A card written all in capitals isn't spelled out.
-    is_shouted = spoken.isupper() and len(spoken.split()) > 1
-    return 2 <= len(letters) <= _LONGEST_ACRONYM and "".join(letters).isupper() and not is_shouted
+    return 2 <= len(letters) <= _LONGEST_ACRONYM and "".join(letters).isupper()
 
 
 def _measure(pcm: Pcm) -> _Sound:
