@@ -144,9 +144,13 @@ def test_a_row_alone_is_found_by_the_sweep_and_by_an_operator(stack: Embedded, n
 
 
 def hurry(stack: Embedded, job_id: str) -> None:
-    """What the page has an operator do: `memolist-tts enqueue JOB`."""
+    """What the page has an operator do."""
+    operate(stack, "enqueue", job_id)
+
+
+def operate(stack: Embedded, *words: str) -> None:
     shown = subprocess.run(
-        [sys.executable, "-c", "from memolist_tts.cli import main; main()", "enqueue", job_id],
+        [sys.executable, "-c", "from memolist_tts.cli import main; main()", *words],
         env=os.environ
         | {
             "PYTHONPATH": str(PROJECT / "src"),
@@ -284,3 +288,26 @@ def test_jobs_that_are_started_at_the_same_moment_are_one(stack: Embedded, node:
 
     assert len(set(ids)) == 1
     assert later == ["completed", False]
+
+
+def test_an_operator_s_job_over_one_card_is_not_the_one_to_join(stack: Embedded, node: Run) -> None:
+    list_id = add_list(stack, ("sun", "soleil"), ("star", "étoile"))
+    operate(stack, "pause")
+    operate(stack, "fill", "--list", list_id, "--limit", "1")
+
+    mine, others, again = node(f"""
+      const where = {{ listId: "{list_id}" }};
+      const others = await api.prisma.ttsJob.findMany({{ where }});
+      const start = () => api.speakListOnce("{list_id}", "user-1");
+      return [await start(), others.map((job) => job.id), await start()];
+    """)
+    operate(stack, "resume")
+    sweep(stack)
+    cards = node(f"""
+      await ended("{mine}");
+      return api.prisma.card.findMany({{ where: {{ listId: "{list_id}" }} }});
+    """)
+
+    assert len(others) == 1
+    assert mine == again != others[0]
+    assert all(card["audioEnUrl"] and card["audioFrUrl"] for card in cards)

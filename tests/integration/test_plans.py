@@ -191,7 +191,7 @@ def test_migrating_again_changes_nothing_and_the_apis_tables_stay_as_they_were(
     assert [row for row in once if row["table_schema"] == "public"] == before
     assert {row["table_name"] for row in once if row["table_schema"] == "tts"} == {
         "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
-        "selection", "spend", "hold",
+        "selection", "spend", "hold", "partial",
     }  # fmt: skip
     database.close()
 
