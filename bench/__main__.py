@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from rich.markdown import Markdown
 
 from bench import account, job, level, limit, memory, scale
 from bench.deployment import CARDS
+from bench.machine import machine
 from bench.servers import speech_process
 from local.postgres import Postgres
 from local.schema import create_tables
@@ -192,16 +191,6 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "scale": scales,
     "level": levels,
 }
-
-
-def machine() -> str:
-    """The kind of machine, for whoever compares."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def main(parts: list[str], *, keeps: bool) -> int:
