@@ -112,7 +112,7 @@ $(LANGUAGE)/stamp: requirements/language.txt requirements/whisper.txt | $(BIN)/p
 	@$(LANGUAGE)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/whisper.txt \
 	  && touch $@ || echo "Whisper can't be installed here: what can be told without it is measured."
 
-language: $(LANGUAGE)/stamp ## What can be told of a clip's language, in bench/LANGUAGE.md (4 min; CLIPS=folder)
+language: $(LANGUAGE)/stamp ## What can be told of a clip's language, in bench/LANGUAGE.md (some 4 min; CLIPS=folder)
 	@$(LANGUAGE)/bin/python -m bench.language $(if $(CLIPS),"$(CLIPS)")
 
 lock: $(VENV)/dev.stamp ## Lock the dependencies again, with hashes

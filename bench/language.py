@@ -40,8 +40,9 @@ SURE = 0.75
 APART = 0.05
 """How much nearer than the other, as a share, a rendering must be to count as one."""
 
-HOMOGRAPH, WORD, SENTENCE, CROSSED = "homograph", "plain word", "plain sentence", "other's word"
-WHISPER, LIKENESS = "Whisper base", "likeness (DTW)"
+HOMOGRAPH, WORD, SENTENCE = "homograph", "plain word", "plain sentence"
+CROSSED = "plain word of the other language"
+WHISPER, LIKENESS = "Whisper", "likeness"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Answers:
     case: Case
     named: dict[str, str | None] = field(default_factory=dict)
     french_share: float | None = None
-    """Whisper's, of the two languages together."""
+    """Whisper's, of the two languages together; None without Whisper."""
     first_guess: str = ""
     """Whisper's, of 99 languages."""
 
@@ -212,17 +213,15 @@ def _verdict(found: Sequence[Answers], has_whisper: bool) -> Iterator[str]:
 
     yield from ("## In plain words", "")
     if has_whisper:
-        third = sum(each.first_guess not in LANGUAGES for each in found)
-        english = sum(each.named[WHISPER] == "en" for each in found)
         yield from (
-            f"- **Whisper** recognises {told(WHISPER, SENTENCE, 'en')} sentences in English and"
-            f" {told(WHISPER, SENTENCE, 'fr')} in French,",
-            f"  but of the homographs {told(WHISPER, HOMOGRAPH, 'en')} in English and"
+            f"- **Whisper** names the language of {told(WHISPER, SENTENCE, 'en')} sentences in"
+            f" English and {told(WHISPER, SENTENCE, 'fr')} in",
+            f"  French; of {told(WHISPER, HOMOGRAPH, 'en')} homographs in English but"
             f" {told(WHISPER, HOMOGRAPH, 'fr')} in French, and of",
-            f"  plain French words {told(WHISPER, WORD, 'fr')}. It says English of {english} of"
-            f" all {len(found)} clips, so its “right” for one",
-            f"  English word is worth little; its first guess is a third language for {third}.",
-            "  It can look at real sentences. It can't tell in which language one word is spoken.",
+            f"  {told(WHISPER, WORD, 'fr')} plain words in French. It takes one word for English"
+            " unless it is sure, so its",
+            "  “right” for one English word is worth little. It can look at real sentences.",
+            *_shares(found),
         )
     yield from (
         f"- **Likeness** is right for {told(LIKENESS, HOMOGRAPH, 'en')} homographs in English and"
@@ -234,10 +233,32 @@ def _verdict(found: Sequence[Answers], has_whisper: bool) -> Iterator[str]:
         "- **So** nothing here proves that OpenAI's voice says “chat” as a Frenchman would. What",
         "  the worker can do is ask for the language by name with every clip, which it does; what",
         "  remains is to listen: `memolist-tts listen`.",
-        "- “Other's words” are plain words of the other language, which this voice reads in its",
-        "  own: what a clip in the wrong language would be.",
+        "- A plain word of the other language, read as if it were of this one, is what a clip in the",
+        "  wrong language would be.",
         "",
     )  # fmt: skip
+
+
+def _shares(found: Sequence[Answers]) -> Iterator[str]:
+    """What a threshold could do that somebody chose for this very voice."""
+
+    def shares(language: str, *kinds: str) -> list[float]:
+        some = [each for kind in kinds for each in _some(found, kind, language)]
+        return [each.french_share for each in some if each.french_share is not None]
+
+    one_word = (HOMOGRAPH, WORD, CROSSED)
+    highest = max(shares("en", *one_word))
+    above = sum(share > highest for share in shares("fr", *one_word))
+    english, french = shares("en", HOMOGRAPH), shares("fr", HOMOGRAPH)
+    more = sum(each > other for each, other in zip(french, english, strict=True))
+    yield from (
+        f"- It does hear a difference: its share for French is higher in {more} of {len(french)}"
+        " homographs where they are",
+        f"  spoken in French. No English word of this voice has more than {highest:.2f}, and"
+        f" {above} of {len(shares('fr', *one_word))} French ones",
+        "  have; but such a bound is this voice's own, and nobody has the other language's clip",
+        "  of a real voice to find its bound with.",
+    )
 
 
 def _each_homograph(found: Sequence[Answers]) -> Iterator[str]:
