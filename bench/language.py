@@ -233,8 +233,8 @@ def _verdict(found: Sequence[Answers], has_whisper: bool) -> Iterator[str]:
         "- **So** nothing here proves that OpenAI's voice says “chat” as a Frenchman would. What",
         "  the worker can do is ask for the language by name with every clip, which it does; what",
         "  remains is to listen: `memolist-tts listen`.",
-        "- A plain word of the other language, read as if it were of this one, is what a clip in the",
-        "  wrong language would be.",
+        "- A plain word of the other language, read as if it were of this one, is what a clip in",
+        "  the wrong language would be.",
         "",
     )  # fmt: skip
 
