@@ -256,8 +256,8 @@ def _shares(found: Sequence[Answers]) -> Iterator[str]:
         " homographs where they are",
         f"  spoken in French. No English word of this voice has more than {highest:.2f}, and"
         f" {above} of {len(shares('fr', *one_word))} French ones",
-        "  have; but such a bound is this voice's own, and nobody has the other language's clip",
-        "  of a real voice to find its bound with.",
+        "  have; but such a bound is this voice's own: for another it would have to be found on",
+        "  clips that somebody has listened to.",
     )
 
 
