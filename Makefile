@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3.13 python3.14 python3.12 python3.11 python
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 export PYTHONPATH := src:.
 
-.PHONY: help demo test test-routes e2e check lint types contracts bench licences audit bench-routes bench-init soak dashboard lock clean
+.PHONY: help demo test test-routes e2e check lint types contracts bench licences audit bench-routes bench-init soak dashboard language lock clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -103,13 +103,27 @@ $(VENV)/dashboard.stamp: requirements/dashboard.txt $(VENV)/demo.stamp
 dashboard: $(VENV)/dashboard.stamp ## Draw the dashboard from a real run, as docs/dashboard.png
 	@$(BIN)/python -m local.dashboard
 
+# Some 800 MB with Whisper, so in an environment of its own; without it the table says so.
+LANGUAGE := .venv-language
+$(LANGUAGE)/stamp: requirements/language.txt requirements/whisper.txt | $(BIN)/python
+	@echo "Making $(LANGUAGE); the first time takes some minutes."
+	@$(BIN)/python -m venv $(LANGUAGE)
+	@$(LANGUAGE)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/language.txt
+	@$(LANGUAGE)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/whisper.txt \
+	  && touch $@ || echo "Whisper can't be installed here: what can be told without it is measured."
+
+language: $(LANGUAGE)/stamp ## What can be told of a clip's language, in bench/LANGUAGE.md (some 4 min; CLIPS=folder)
+	@$(LANGUAGE)/bin/python -m bench.language $(if $(CLIPS),"$(CLIPS)")
+
 lock: $(VENV)/dev.stamp ## Lock the dependencies again, with hashes
 	@$(BIN)/python -m pip install -q uv
-	@for each in demo dev poll dashboard; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
+	@for each in demo dev poll dashboard language; do $(BIN)/uv pip compile -q --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade \
 	  pyproject.toml requirements/$$each.in -o requirements/$$each.txt; done
 	@$(BIN)/uv pip compile -q --python-version 3.13 --generate-hashes --no-header \
 	  --no-emit-index-url --no-emit-find-links --upgrade requirements/e2e.in -o requirements/e2e.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --upgrade requirements/whisper.in -o requirements/whisper.txt
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .demo .aws-sam .pytest_cache .mypy_cache .ruff_cache

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench import account, job, limit, memory, scale
+from bench import account, job, level, limit, memory, scale
 from bench.deployment import CARDS
+from bench.machine import machine
+from bench.servers import speech_process
+from local.postgres import Postgres
+from local.schema import create_tables
 from memolist_tts.core import pacing
+from memolist_tts.postgres.schema import migrate
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 MINUTES, PER_MINUTE = 5, 500
@@ -136,23 +140,57 @@ def scales() -> Iterator[Figure]:
         )  # fmt: skip
 
 
+def levels() -> Iterator[Figure]:
+    """How even the clips of a voice are. What a peak holds down isn't near the target."""
+    with Postgres() as postgres, speech_process("--uneven") as speech_url:
+        url = postgres.create("level")
+        create_tables(url)
+        migrate(url)
+        with TemporaryDirectory() as folder:
+            voices = level.measure(url, speech_url, Path(folder))
+    voices["all"] = [pair for each in voices.values() for pair in each]
+    for voice, pairs in voices.items():
+        before = level.Spread.of([pair.take for pair in pairs])
+        after = level.Spread.of([pair.clip for pair in pairs])
+        near = [pair.distance_db <= level.NEAR_DB for pair in pairs]
+        came = [abs(pair.take.active_dbfs - level.TARGET_DBFS) <= level.NEAR_DB for pair in pairs]
+        held = [pair for pair in pairs if pair.is_held]
+        free = [pair.distance_db for pair in pairs if not pair.is_held]
+        name = f"loudness of {len(pairs)} clips, {voice}"
+        yield Figure(
+            what=f"{name}: sd, dB", found=after.sd, bound=0.75,
+            told=f"{before.sd:.2f} before",
+        )  # fmt: skip
+        yield Figure(
+            what=f"{name}: from softest to loudest, dB", found=after.range, bound=6.0,
+            told=f"{before.range:.1f} before",
+        )  # fmt: skip
+        yield Figure(
+            what=f"{name}: share within {level.NEAR_DB:g} dB of {level.TARGET_DBFS:g} dBFS",
+            found=sum(near) / len(near), bound=0.95, least=True,
+            told=f"{sum(came) / len(came):.2f} before; {len(held)} held down by their peaks"
+            + (f", by {max(pair.distance_db for pair in held):.1f} dB at most" if held else ""),
+        )  # fmt: skip
+        yield Figure(what=f"{name}: farthest of the others, dB", found=max(free), bound=0.8)
+    everything = voices["all"]
+    yield Figure(
+        what="loudness: clips whose peak passes the ceiling",
+        found=sum(pair.is_clipped for pair in everything), bound=0,
+    )  # fmt: skip
+    yield Figure(
+        what="loudness: clips of another size or duration than the take",
+        found=sum(pair.is_resized for pair in everything), bound=0,
+    )  # fmt: skip
+
+
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "job": jobs,
     "simulated": simulated,
     "limit": real_limit,
     "memory": memories,
     "scale": scales,
+    "level": levels,
 }
-
-
-def machine() -> str:
-    """The kind of machine, for whoever compares."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def main(parts: list[str], *, keeps: bool) -> int:

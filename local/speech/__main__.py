@@ -39,6 +39,7 @@ def _options() -> dict[str, Any]:
     add("--tokens-per-minute", type=float, default=2_000_000)
     add("--today", type=date.fromisoformat, help="the day the server lives in, YYYY-MM-DD")
     add("--default-language", default="en", help="where neither instructions nor text tell")
+    add("--uneven", dest="is_uneven", action="store_true", help="loudness differs as in life")
     add(
         "--charges",
         dest="charges_path",

@@ -20,7 +20,7 @@ from local.speech.clips import heard, share, spoilt_pcm
 from local.speech.faults import Fault, FaultBook, Kind
 from local.speech.ledger import Ask, Charge, Ledger
 from local.speech.refusals import Refused
-from local.speech.sound import duration_s, spoken
+from local.speech.sound import duration_s, spoken, uneven
 from local.speech.words import Utterance, utter
 
 T = TypeVar("T")
@@ -48,6 +48,8 @@ class Settings:
     responses_per_session: int | None = None
     """How many a realtime session gives at once; None: any number."""
     default_language: str = "en"
+    is_uneven: bool = False
+    """Whether voices and takes differ in loudness as real ones do; else they are all alike."""
     charges_path: Path | None = None
     """A JSON-lines file that gets every charge, and survives the server."""
     clock: Callable[[], float] = time.monotonic
@@ -164,6 +166,8 @@ class Desk:
             raise Refused(
                 refusals.bad_argument("The input holds nothing that can be spoken.", "input")
             )
+        if self.settings.is_uneven:
+            pcm = await self.in_studio(uneven, pcm, text, ask.voice or "alloy")
         sound = await self.in_studio(spoilt_pcm, pcm, fault, tongue)
         if tokens is not None:
             sound = sound[: 48_000 * tokens // AUDIO_TOKENS_PER_S]

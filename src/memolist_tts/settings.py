@@ -24,6 +24,7 @@ from pydantic import (
 from memolist_tts import route
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.model import Language, Voice
+from memolist_tts.instructions import instructions
 from memolist_tts.speech.models import is_openai_host, price
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -31,12 +32,6 @@ DEFAULT_LANGUAGES = "en:textEn:audioEnUrl,fr:textFr:audioFrUrl"
 DEFAULT_VOICE = "alloy"
 _FAMILIES = {"voices": "VOICE_", "own_instructions": "INSTRUCTIONS_"}
 """Variables with one of a language each."""
-# A positive instruction in the language itself: one word ("chat", "pain") says nothing of
-# its language, and "no English accent" makes it worse (PROVIDER: Language of one word).
-INSTRUCTIONS = {
-    "en": "Read this aloud in English, clearly and naturally, like a native speaker.",
-    "fr": "Lis ceci en français, clairement et naturellement, comme un locuteur natif.",
-}
 
 
 class SettingsError(MemolistError):
@@ -214,7 +209,7 @@ class Settings(BaseModel):
             language=language,
             model=model,
             name=self.voices.get(language, DEFAULT_VOICE),
-            instructions=self.own_instructions.get(language) or INSTRUCTIONS.get(language),
+            instructions=self.own_instructions.get(language) or instructions(language),
             speed=self.TTS_SPEED,
             price=price(model),
         )

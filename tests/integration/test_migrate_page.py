@@ -19,7 +19,8 @@ from local.job import follow
 from local.postgres import connect
 from memolist_tts import route
 from memolist_tts.core.model import Completed, Failed, Idle
-from memolist_tts.settings import INSTRUCTIONS, Needs, Settings, SettingsError
+from memolist_tts.instructions import INSTRUCTIONS
+from memolist_tts.settings import Needs, Settings, SettingsError
 from memolist_tts.speech.models import known
 
 PAGE = (ROOT / "docs" / "migrate.md").read_text()

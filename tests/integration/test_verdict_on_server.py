@@ -12,7 +12,7 @@ from local.speech import SpeechServer
 from memolist_tts.core.model import Voice
 from memolist_tts.core.text import spoken
 from memolist_tts.core.verdict import judge
-from memolist_tts.settings import INSTRUCTIONS
+from memolist_tts.instructions import INSTRUCTIONS
 from memolist_tts.speech import requests
 from memolist_tts.speech.client import open_client
 from memolist_tts.speech.endpoint import EndpointSpeaker

@@ -14,7 +14,8 @@ from cfnlint.api import lint
 from resolved_template import PROJECT, written
 
 from memolist_tts.core import text
-from memolist_tts.settings import INSTRUCTIONS, Settings
+from memolist_tts.instructions import INSTRUCTIONS
+from memolist_tts.settings import Settings
 
 PACKAGE = PROJECT / "src" / "memolist_tts"
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("db/*.md"), *PROJECT.glob("docs/**/*.md")])

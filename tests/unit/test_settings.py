@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from string import ascii_lowercase
+
 import pytest
 
 from memolist_tts.core.model import Language
@@ -159,5 +162,36 @@ def test_every_language_has_its_own_voice_and_instructions() -> None:
     assert (french.speed, french.model) == (0.8, "m")
 
 
-def test_a_language_without_instructions_of_its_own_has_none() -> None:
-    assert load().voice("de", "m").instructions is None
+NATIVE = "clearly and naturally, like a native speaker."
+DIGEST = "ea5db9ded6bf6344ae17951616f0a9a5a663ebce30788853bb5f34f56492ab78"
+
+
+@pytest.mark.parametrize(
+    ("code", "instructions"),
+    [
+        ("en", f"Read this aloud in English, {NATIVE}"),
+        ("fr", "Lis ceci en français, clairement et naturellement, comme un locuteur natif."),
+        ("de", f"Read this aloud in German, {NATIVE}"),
+        ("zh", f"Read this aloud in Chinese, {NATIVE}"),
+        ("pt-br", f'Read this aloud in Portuguese ("pt-br"), {NATIVE}'),
+        ("zz", f'Read this aloud in the language with the code "zz", {NATIVE}'),
+    ],
+)
+def test_every_language_is_asked_for_by_name_in_words_that_never_move(
+    code: str, instructions: str
+) -> None:
+    settings = load(LANGUAGES=f"{code}:text:url")
+
+    assert settings.voice(settings.LANGUAGES[0].code, "m").instructions == instructions
+
+
+def test_the_names_of_all_languages_have_not_moved() -> None:
+    asked = "\n".join(
+        settings.voice(f"{first}{second}", "m").instructions or ""
+        for settings in [load()]
+        for first in ascii_lowercase
+        for second in ascii_lowercase
+    )
+
+    assert asked.count("with the code") == 26 * 26 - 183
+    assert sha256(asked.encode()).hexdigest() == DIGEST
