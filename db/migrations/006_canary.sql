@@ -7,7 +7,9 @@ CREATE TABLE IF NOT EXISTS tts.canary (
     finished_at  timestamptz,
     accepted_at  timestamptz,
     phrases      integer NOT NULL DEFAULT 0,
+    added        integer NOT NULL DEFAULT 0,
     drifted      integer NOT NULL DEFAULT 0,
+    unsound      integer NOT NULL DEFAULT 0,
     unmeasured   integer NOT NULL DEFAULT 0,
     shift        text,
     code         text,
@@ -16,6 +18,8 @@ CREATE TABLE IF NOT EXISTS tts.canary (
 );
 COMMENT ON TABLE tts.canary IS 'One row a canary: when it ran, and whether the voices have drifted';
 COMMENT ON COLUMN tts.canary.lease_until IS 'Until then no other canary speaks; NULL once it has ended';
+COMMENT ON COLUMN tts.canary.added IS 'Phrases heard for the first time: the baseline';
+COMMENT ON COLUMN tts.canary.drifted IS 'What a person has to listen to; the unsound, which can''t be accepted, among them';
 COMMENT ON COLUMN tts.canary.shift IS 'How the voices have moved as a whole';
 COMMENT ON COLUMN tts.canary.code IS 'Why not every phrase was measured';
 CREATE INDEX IF NOT EXISTS canary_started ON tts.canary (started_at);

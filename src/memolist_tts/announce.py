@@ -173,12 +173,12 @@ def log_canary(logger: Logger, run: canary.Run) -> None:
 
 
 def measure_canary(metrics: Metrics, run: canary.Run) -> None:
-    """The metrics of a canary: a drift only where something was heard."""
+    """The metrics of a canary: a drift only where something was heard, no fault in a pause."""
     t.measure(metrics, t.COST_USD, run.cost_usd or 0.0)
     if run.unmeasured < len(run.heard):
         t.measure(metrics, t.CANARY_DRIFTED, run.drifted)
     if run.code is None:
         t.measure(metrics, t.CANARY_RAN, 1)
         t.measure(metrics, t.CANARY_STOPPED, 0)
-    else:
+    elif run.code != "paused":
         t.measure(metrics, t.CANARY_STOPPED, 1, {run.code: 1})

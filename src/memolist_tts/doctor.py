@@ -128,10 +128,10 @@ def _canary(worker: Worker) -> tuple[State, str]:
     if last is None:
         return State.OK, "none has run: `memolist-tts canary` tells later ones what to hear"
     ran = f"{last['started_at']:%Y-%m-%d %H:%M} UTC"
-    if last["drifted"] and last["accepted_at"] is None:
+    if last["to_hear"]:
         return (
             State.WARNING,
-            f"{ran}: {last['drifted']} of {last['phrases']} phrases aren't spoken as accepted. "
+            f"{ran}: {last['to_hear']} of {last['phrases']} phrases aren't spoken as accepted. "
             "Hear them with `memolist-tts canary --out FOLDER`; if all is well, `canary --accept`",
         )
     if last["code"]:

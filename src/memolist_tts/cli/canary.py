@@ -20,7 +20,6 @@ from memolist_tts.settings import Needs, Settings
 
 SECONDS = 120.0
 """For a canary, at most: a slow model needs some ten."""
-ACCEPT = "`canary --out FOLDER` to hear them; if they sound right, `canary --accept`"
 
 
 def register(app: typer.Typer) -> None:
@@ -68,11 +67,13 @@ def _accept(run_id: str | None, *, as_json: bool) -> None:
     if not (count := book.accept(found["run_id"])):
         raise MemolistError(f"canary {found['run_id']} measured nothing that could be accepted")
     told = {"run": found["run_id"], "accepted": count, "phrases": found["phrases"]}
-    line = (
+    lines = [
         f"accepted: {count} of {found['phrases']} phrases of the run of "
         f"{screen.when(found['started_at'])} UTC ({found['run_id']})"
-    )
-    screen.answer(as_json, told, line)
+    ]
+    if count < found["phrases"]:
+        lines.append("The others had no sound recording: they stay as they were.")
+    screen.answer(as_json, told, *lines)
 
 
 def _show_last(run_id: str | None, *, as_json: bool) -> None:
@@ -81,7 +82,7 @@ def _show_last(run_id: str | None, *, as_json: bool) -> None:
         screen.emit(found)
     else:
         _show(found)
-    if found["drifted"] and found["accepted_at"] is None:
+    if found["to_hear"]:
         raise typer.Exit(Exit.UNWELL)
 
 
@@ -136,7 +137,7 @@ def _write(folder: Path, run: Run) -> list[str]:
 
 def _show(found: Mapping[str, Any]) -> None:
     heard: Sequence[Mapping[str, Any]] = found["heard"]
-    if heard:
+    if found["phrases"] > found["unmeasured"]:
         table = screen.table("in", "said", "voice", "s", "was", "dBFS", "was", "state")
         for column in (*table.columns[3:], table.columns[0]):
             column.no_wrap = True
@@ -168,16 +169,26 @@ def _dbfs(level: float | None) -> str:
 def summary(found: Mapping[str, Any]) -> str:
     """A run in a line, with what to do."""
     told = f"{screen.when(found['started_at'])} UTC"
-    if found["phrases"]:
-        told += f", {found['phrases']} phrases, {screen.usd(found['cost_usd'])}"
-    if found["drifted"]:
-        told += f": {found['drifted']} to listen to"
-        told += ", accepted since" if found["accepted_at"] else f". {ACCEPT}"
-    elif not found["code"]:
-        told += ": no drift"
+    if found["phrases"] > found["unmeasured"]:
+        told += f", {found['phrases']} phrases, {screen.usd(found['cost_usd'])}: {_ending(found)}"
     if not found["code"]:
         return told
     reason = f"{found['code']}: {found['message']}"
-    if not found["phrases"]:
-        return f"{told}: could not run: {reason}"
+    if found["phrases"] == found["unmeasured"]:
+        return f"{told}: nothing could be measured: {reason}"
     return f"{told}; {found['unmeasured']} not measured: {reason}"
+
+
+def _ending(found: Mapping[str, Any]) -> str:
+    """What was heard."""
+    told = [f"{found['added']} new, the baseline from now on"] if found["added"] else []
+    if found["to_hear"]:
+        told.append(
+            f"{found['to_hear']} to hear: `canary --out FOLDER`; if that sounds right, "
+            f"`canary --accept --run {found['run_id']}`"
+        )
+    elif found["drifted"]:
+        told.append(f"{found['drifted']} drifted, accepted since")
+    elif found["added"] < found["phrases"] - found["unmeasured"]:
+        told.append("no drift")
+    return "; ".join(told)

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from memolist_tts.core import drift, verdict
+from memolist_tts.core import drift
 from memolist_tts.core.chunk import GRACE_S, SETTLE_S
 from memolist_tts.core.drift import Measures, Pair
 from memolist_tts.core.errors import DatabaseError, MemolistError, StopRun, TryAgain
@@ -28,12 +28,13 @@ from memolist_tts.core.plan import Script, line_of
 from memolist_tts.core.ports import Ledger, PaceBook, Speaker
 from memolist_tts.core.purse import Purse
 from memolist_tts.core.speaking import Given, Session, Spoken, Terms, stopped_by
-from memolist_tts.core.takes import Work
+from memolist_tts.core.takes import Stored, Work
+from memolist_tts.core.verdict import Verdict, judge
 
 NAME = "canary"
 """Under which its money is written down, where a job's has the job's id."""
-VOICE_CODES = ("bad_audio", "not_verbatim", "refused", "too_long")
-"""A golden phrase given up with one of these was spoken, or refused, as it never was."""
+REFUSED = ("refused", "too_long")
+"""Codes by which the provider takes no text that it took before."""
 
 
 class CanaryBusy(TryAgain):
@@ -96,12 +97,18 @@ class Run:
 
     @property
     def drifted(self) -> int:
-        """What a person has to listen to: phrases, and one more where only the whole moved."""
-        return sum(each.is_ill for each in self.heard) or int(bool(self.shift))
+        """What a person has to listen to: phrases, or all where only the whole has moved."""
+        return sum(each.is_ill for each in self.heard) + (
+            self.count(State.SAME) if self.shift else 0
+        )
+
+    def count(self, state: State) -> int:
+        """How many phrases are so."""
+        return sum(each.state is state for each in self.heard)
 
     @property
     def unmeasured(self) -> int:
-        return sum(each.state is State.UNMEASURED for each in self.heard)
+        return self.count(State.UNMEASURED)
 
 
 class Book(Protocol):
@@ -236,12 +243,12 @@ class _Canary:
             _heard(line, ends.get(line.key), speaker.answers(line.key), accepted.get(line.key))
             for line in lines
         ]
-        costs = [work.cost_usd for work in works if work.cost_usd is not None]
+        is_priced = all(line.voice.price is not None for line in lines)
         run = Run(
             id=run_id,
             heard=heard,
             shift=drift.shift([pair for each in heard if (pair := _pair(each)) is not None]),
-            cost_usd=sum(costs) if costs else None,
+            cost_usd=sum(work.cost_usd or 0.0 for work in works) if is_priced else None,
             retaken=session.figures.retaken,
         )
         return _stopped(run, session.stop)
@@ -314,35 +321,44 @@ def _heard(
     )
     if end is None:
         return replace(found, problem="out_of_time: The run's time was up.")
-    now, audio = _best(line, answers)
-    if isinstance(end.end, Given):
-        told = f"{end.end.code}: {end.end.message}"
-        state = State.UNSOUND if end.end.code in VOICE_CODES else State.UNMEASURED
-        return replace(found, state=state, problem=told, audio=audio)
-    if accepted is None:
-        return replace(found, state=State.NEW, now=now, audio=audio)
-    pair = Pair(language=found.language, now=now, accepted=accepted)
-    problem = drift.drift(pair)
-    state = State.DRIFTED if problem else State.SAME
-    return replace(found, state=state, now=now, problem=problem, audio=audio)
-
-
-def _best(line: Line, answers: Sequence[Speech]) -> tuple[Measures, bytes]:
-    """The take that a job would have published, or the least bad one, measured."""
-    judged = [(_judged(line, speech), speech) for speech in answers]
-    if not judged:
-        return Measures(speech_ms=0, active_dbfs=0.0), b""
-    found, speech = min(judged, key=lambda each: each[0].badness)
+    best = _best(line, answers)
+    if isinstance(end.end, Given) or best is None:
+        return _unspoken(found, end.end, best, len(answers))
+    judged, speech = best
     now = Measures(
-        speech_ms=found.speech_ms,
-        active_dbfs=round(found.active_dbfs, 2),
+        speech_ms=judged.speech_ms,
+        active_dbfs=round(judged.active_dbfs, 2),
         transcript=speech.transcript,
     )
-    return now, speech.mp3
+    found = replace(found, now=now, audio=speech.mp3)
+    if accepted is None:
+        return replace(found, state=State.NEW)
+    problem = drift.drift(Pair(language=found.language, now=now, accepted=accepted))
+    return replace(found, state=State.DRIFTED if problem else State.SAME, problem=problem)
 
 
-def _judged(line: Line, speech: Speech) -> verdict.Verdict:
-    return verdict.judge(
+def _unspoken(
+    found: Heard, end: Given | Stored, best: tuple[Verdict, Speech] | None, takes: int
+) -> Heard:
+    """A phrase that no take could be published of."""
+    if not isinstance(end, Given):
+        return replace(found, problem="internal: its recording was lost")
+    if best is not None and not best[0].is_sound:
+        judged, speech = best
+        told = f"{end.code}: {takes} takes, none sound: {judged.reason}"
+        return replace(found, state=State.UNSOUND, problem=told, audio=speech.mp3)
+    state = State.UNSOUND if end.code in REFUSED else State.UNMEASURED
+    return replace(found, state=state, problem=f"{end.code}: {end.message}")
+
+
+def _best(line: Line, answers: Sequence[Speech]) -> tuple[Verdict, Speech] | None:
+    """The take that a job would publish, or the least bad one; None where there is none."""
+    judged = ((_judged(line, speech), speech) for speech in answers)
+    return min(judged, key=lambda each: each[0].badness, default=None)
+
+
+def _judged(line: Line, speech: Speech) -> Verdict:
+    return judge(
         speech.mp3,
         line.spoken,
         language=line.voice.language,
@@ -352,6 +368,7 @@ def _judged(line: Line, speech: Speech) -> verdict.Verdict:
 
 
 def _pair(heard: Heard) -> Pair | None:
-    if heard.now is None or heard.accepted is None:
+    """What says something of the voice as a whole: no phrase that has drifted by itself."""
+    if heard.state is not State.SAME or heard.now is None or heard.accepted is None:
         return None
     return Pair(language=heard.language, now=heard.now, accepted=heard.accepted)

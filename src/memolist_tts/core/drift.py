@@ -91,10 +91,10 @@ def _shifts(pairs: Sequence[Pair]) -> Iterator[str]:
     count = len(pairs)
     ratio = exp(sum(pair.length_ln for pair in pairs) / count)
     if max(ratio, 1 / ratio) > longest_ratio(count):
-        yield f"it lasts {ratio:.2f} times as long as was accepted"
+        yield f"lasts {ratio:.2f} times as long as accepted"
     db = sum(pair.level_db for pair in pairs) / count
     if abs(db) > most_db(count):
-        yield f"it is {abs(db):.1f} dB {'louder' if db > 0 else 'softer'} than was accepted"
+        yield f"{abs(db):.1f} dB {'louder' if db > 0 else 'softer'} than accepted"
 
 
 def _other_words(pair: Pair) -> Iterator[str]:
@@ -105,4 +105,4 @@ def _other_words(pair: Pair) -> Iterator[str]:
     from memolist_tts.core.verbatim import says
 
     if not says(now, accepted, pair.language):
-        yield f"it says “{now}”, and “{accepted}” was accepted"
+        yield f"says “{now}”, and “{accepted}” was accepted"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from memolist_tts.core.canary import Heard, Run
+from memolist_tts.core.canary import Heard, Run, State
 from memolist_tts.core.drift import Measures
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.postgres.connection import Database, Row, Transaction
@@ -36,9 +36,9 @@ WHERE until > clock_timestamp() AND user_id IS NULL ORDER BY paused_at LIMIT 1
 
 FINISH = """
 UPDATE tts.canary
-SET lease_until = NULL, finished_at = clock_timestamp(), phrases = :phrases, drifted = :drifted,
-    unmeasured = :unmeasured, shift = :shift, code = :code, message = :message,
-    cost_usd = cast(:cost_usd AS numeric)
+SET lease_until = NULL, finished_at = clock_timestamp(), phrases = :phrases, added = :added,
+    drifted = :drifted, unsound = :unsound, unmeasured = :unmeasured, shift = :shift,
+    code = :code, message = :message, cost_usd = cast(:cost_usd AS numeric)
 WHERE run_id = cast(:run AS uuid)
 """
 WRITE = """
@@ -75,17 +75,15 @@ MARK = """
 UPDATE tts.canary SET accepted_at = clock_timestamp() WHERE run_id = cast(:run AS uuid)
 """
 
-LAST = """
-SELECT run_id::text AS run_id, started_at, finished_at, accepted_at, phrases, drifted, unmeasured,
-       shift, code, message, cost_usd
+# What was accepted need not be listened to again, but for what no take could be accepted of.
+ENDED = """
+SELECT run_id::text AS run_id, started_at, finished_at, accepted_at, phrases, added, drifted,
+       unmeasured, shift, code, message, cost_usd,
+       CASE WHEN accepted_at IS NULL THEN drifted ELSE unsound END AS to_hear
 FROM tts.canary WHERE finished_at IS NOT NULL
-ORDER BY started_at DESC LIMIT 1
 """
-ONE = """
-SELECT run_id::text AS run_id, started_at, finished_at, accepted_at, phrases, drifted, unmeasured,
-       shift, code, message, cost_usd
-FROM tts.canary WHERE finished_at IS NOT NULL AND run_id::text = cast(:run AS text)
-"""
+LAST = f"{ENDED} ORDER BY started_at DESC LIMIT 1"
+ONE = f"{ENDED} AND run_id::text = cast(:run AS text)"
 PHRASES = """
 SELECT language, said, voice, model, state, speech_ms, active_dbfs, transcript,
        accepted_speech_ms, accepted_dbfs, accepted_transcript, problem
@@ -145,7 +143,9 @@ class CanaryBook:
                 FINISH,
                 run=run.id,
                 phrases=len(run.heard),
+                added=run.count(State.NEW),
                 drifted=run.drifted,
+                unsound=run.count(State.UNSOUND),
                 unmeasured=run.unmeasured,
                 shift=run.shift or None,
                 code=run.code,
