@@ -252,8 +252,8 @@ def _play(service: _Service) -> None:
     decks = _decks()
     for trouble in (
         _nothing, _quiet, _bad_messages, _busy, _quiet, _bad_recordings, _quiet, _bad_texts,
-        _quiet, _throttled, _quiet, _drifted, _quiet, _broken, _quiet, _long_job, _quiet, _no_money, _quiet,
-        _quiet, _nothing,
+        _quiet, _throttled, _quiet, _drifted, _quiet, _broken, _quiet, _long_job, _quiet,
+        _no_money, _quiet, _quiet, _nothing,
     ):  # fmt: skip
         trouble(service, partial(next, decks))
         service.speech.clear_faults()
