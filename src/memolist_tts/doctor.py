@@ -127,17 +127,21 @@ def _canary(worker: Worker) -> tuple[State, str]:
     last = worker.canaries.last()
     if last is None:
         return State.OK, "none has run: `memolist-tts canary` tells later ones what to hear"
-    ran = f"{last['started_at']:%Y-%m-%d %H:%M} UTC"
-    if last["to_hear"]:
+    heard = worker.canaries.last(is_heard=True)
+    if heard is not None and heard["to_hear"]:
         return (
             State.WARNING,
-            f"{ran}: {last['to_hear']} of {last['phrases']} phrases aren't spoken as accepted. "
+            f"{_day(heard)}: {heard['to_hear']} of {heard['phrases']} phrases aren't spoken as accepted. "
             "Hear them with `memolist-tts canary --out FOLDER`; if all is well, `canary --accept`",
         )
     if last["code"]:
         reason = f"{last['code']}: {last['message']}"
-        return State.WARNING, f"{ran}: not all could be measured: {reason}"
-    return State.OK, f"{ran}: {last['phrases']} phrases as accepted"
+        return State.WARNING, f"{_day(last)}: not all could be measured: {reason}"
+    return State.OK, f"{_day(last)}: {last['phrases']} phrases as accepted"
+
+
+def _day(canary: Mapping[str, Any]) -> str:
+    return f"{canary['started_at']:%Y-%m-%d %H:%M} UTC"
 
 
 def _storage(worker: Worker) -> tuple[State, str]:

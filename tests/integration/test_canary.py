@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from command import COMMAND, environment
 from deployment import Deployment
 
 from local.bridge import metric_data
@@ -262,6 +265,40 @@ def test_a_pause_of_all_stops_it_before_it_pays_and_a_user_s_does_not(
 
     assert (told["code"], told["message"]) == ("paused", "operator: lunch")
     assert len(deployment.asked) == paid == COUNT
+
+
+def test_one_that_heard_nothing_hides_no_drift_and_is_not_what_is_accepted(
+    deployment: Deployment,
+) -> None:
+    speak(deployment)
+    with faulty(deployment, "faint"):
+        softer = speak(deployment)
+    with faulty(deployment, "insufficient_quota"):
+        speak(deployment)
+
+    assert f"{COUNT} of {COUNT} phrases aren't" in deployment.command("doctor").stdout
+    assert deployment.told("canary", "--accept")["run"] == softer.id
+    assert "out_of_quota" in deployment.command("doctor").stdout
+
+
+def test_an_interrupted_one_ends_what_is_under_way_and_the_next_may_go_on(
+    deployment: Deployment,
+) -> None:
+    deployment.speech.add_fault("hold")
+    command = subprocess.Popen(
+        [*COMMAND, "canary", "--json"],
+        env=environment(**deployment.environ, MAX_IN_FLIGHT="1"),
+        stdout=subprocess.PIPE,
+    )
+    assert deployment.speech.wait_for_in_flight(1, 60)
+    command.send_signal(signal.SIGINT)
+    deployment.speech.clear_faults()
+
+    told = json.loads(command.communicate(timeout=60)[0])
+
+    assert (command.returncode, told["code"]) == (130, "terminated")
+    assert len(deployment.asked) == COUNT - told["unmeasured"] < COUNT
+    assert State.NEW in heard(speak(deployment))
 
 
 def test_a_pause_stops_one_that_is_under_way(deployment: Deployment) -> None:

@@ -167,7 +167,7 @@ def test_money_and_directions_are_found_by_index(
 
 # A row a day: to begin, it may well look at all of them.
 @pytest.mark.parametrize(
-    "statement", ["LAST", "PHRASES", "ACCEPTED", "FIRST", "ACCEPT", "FINISH", "MARK"]
+    "statement", ["LAST", "LAST_HEARD", "PHRASES", "ACCEPTED", "FIRST", "ACCEPT", "FINISH", "MARK"]
 )
 def test_a_canary_reads_no_earlier_ones(
     filled: tuple[Database, jobs.Jobs], statement: str

@@ -63,7 +63,7 @@ def canary(
 
 def _accept(run_id: str | None, *, as_json: bool) -> None:
     book = Worker(Settings.load(Needs.DATABASE)).canaries
-    found = book.run(run_id)
+    found = book.run(run_id, is_heard=True)
     if not (count := book.accept(found["run_id"])):
         raise MemolistError(f"canary {found['run_id']} measured nothing that could be accepted")
     told = {"run": found["run_id"], "accepted": count, "phrases": found["phrases"]}

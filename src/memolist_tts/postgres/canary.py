@@ -82,6 +82,7 @@ SELECT run_id::text AS run_id, started_at, finished_at, accepted_at, phrases, ad
        CASE WHEN accepted_at IS NULL THEN drifted ELSE unsound END AS to_hear
 FROM tts.canary WHERE finished_at IS NOT NULL
 """
+LAST_HEARD = f"{ENDED} AND phrases > unmeasured ORDER BY started_at DESC LIMIT 1"
 LAST = f"{ENDED} ORDER BY started_at DESC LIMIT 1"
 ONE = f"{ENDED} AND run_id::text = cast(:run AS text)"
 PHRASES = """
@@ -155,14 +156,15 @@ class CanaryBook:
 
         self._database.transaction(work)
 
-    def last(self) -> Row | None:
-        """The last canary that ended; None where none has."""
-        rows = self._rows(LAST)
+    def last(self, *, is_heard: bool = False) -> Row | None:
+        """The last canary that ended, or that heard something too; None where none has."""
+        rows = self._rows(LAST_HEARD if is_heard else LAST)
         return rows[0] if rows else None
 
-    def run(self, run_id: str | None) -> Row:
-        """A canary that ended, or the last; with its `heard`. Raises `MemolistError`."""
-        rows = self._rows(LAST) if run_id is None else self._rows(ONE, run=run_id)
+    def run(self, run_id: str | None, *, is_heard: bool = False) -> Row:
+        """A canary that ended, or the `last`; with its `heard`. Raises `MemolistError`."""
+        last = LAST_HEARD if is_heard else LAST
+        rows = self._rows(last) if run_id is None else self._rows(ONE, run=run_id)
         if not rows:
             missing = "no canary has run yet" if run_id is None else f"no canary {run_id!r} has run"
             raise MemolistError(f"{missing}: `memolist-tts canary` speaks the golden phrases")
