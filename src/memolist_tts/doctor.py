@@ -131,8 +131,8 @@ def _canary(worker: Worker) -> tuple[State, str]:
     if heard is not None and heard["to_hear"]:
         return (
             State.WARNING,
-            f"{_day(heard)}: {heard['to_hear']} of {heard['phrases']} phrases aren't spoken as accepted. "
-            "Hear them with `memolist-tts canary --out FOLDER`; if all is well, `canary --accept`",
+            f"{_day(heard)}: {heard['to_hear']} of {heard['phrases']} phrases aren't spoken as "
+            "accepted. Hear them with `memolist-tts canary --out FOLDER`; if all is well, `canary --accept`",
         )
     if last["code"]:
         reason = f"{last['code']}: {last['message']}"

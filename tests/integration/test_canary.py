@@ -432,14 +432,15 @@ def test_there_is_nothing_to_show_or_accept_before_the_first(
     shown = deployment.command("canary", word)
 
     assert shown.returncode == 1
-    assert shown.stderr.startswith("no canary has run yet")
+    assert shown.stderr.startswith("no canary has ")
+    assert "`memolist-tts canary` speaks" in shown.stderr
 
 
 def test_a_run_that_measured_nothing_can_t_be_accepted(deployment: Deployment) -> None:
     with faulty(deployment, "insufficient_quota"):
-        speak(deployment)
+        deaf = speak(deployment)
 
-    shown = deployment.command("canary", "--accept")
+    shown = deployment.command("canary", "--accept", "--run", deaf.id)
 
     assert shown.returncode == 1
     assert "measured nothing that could be accepted" in shown.stderr

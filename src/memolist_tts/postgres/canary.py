@@ -166,7 +166,8 @@ class CanaryBook:
         last = LAST_HEARD if is_heard else LAST
         rows = self._rows(last) if run_id is None else self._rows(ONE, run=run_id)
         if not rows:
-            missing = "no canary has run yet" if run_id is None else f"no canary {run_id!r} has run"
+            which = "yet" if run_id is None else f"under the id {run_id!r}"
+            missing = f"no canary has {'heard anything' if is_heard else 'run'} {which}"
             raise MemolistError(f"{missing}: `memolist-tts canary` speaks the golden phrases")
         return rows[0] | {"heard": self._rows(PHRASES, run=rows[0]["run_id"])}
 
