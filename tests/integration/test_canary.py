@@ -229,6 +229,23 @@ def test_money_key_configuration_and_outage_are_told_as_such_and_not_as_drift(
     assert heard(speak(deployment)) == {State.SAME}
 
 
+def test_one_phrase_that_the_provider_fails_at_is_not_measured_and_the_others_are(
+    deployment: Deployment,
+) -> None:
+    speak(deployment)
+    with faulty(deployment, "server_error", match="bread"):
+        told = deployment.told("canary", exit_code=4)
+
+    assert (told["code"], told["drifted"], told["unmeasured"]) == ("provider_down", 0, 1)
+    assert states(told) == {"same", "unmeasured"}
+
+
+def test_what_a_canary_set_aside_is_given_back(deployment: Deployment) -> None:
+    assert heard(speak(deployment, DAILY_BUDGET_USD="5")) == {State.NEW}
+
+    assert deployment.told("status")["today"]["held_usd"] == 0
+
+
 def test_the_day_s_budget_holds_and_the_money_is_the_day_s(deployment: Deployment) -> None:
     told = deployment.told("canary")
     paid = len(deployment.asked)
