@@ -241,8 +241,10 @@ def test_one_phrase_that_the_provider_fails_at_is_not_measured_and_the_others_ar
 
 
 def test_what_a_canary_set_aside_is_given_back(deployment: Deployment) -> None:
-    assert heard(speak(deployment, DAILY_BUDGET_USD="5")) == {State.NEW}
+    with faulty(deployment, "insufficient_quota"):
+        run = speak(deployment, DAILY_BUDGET_USD="5", MAX_IN_FLIGHT="1")
 
+    assert run.code == "out_of_quota"
     assert deployment.told("status")["today"]["held_usd"] == 0
 
 
