@@ -1,4 +1,4 @@
-"""The two Lambda functions of one deployment, called in this process as Lambda calls them."""
+"""The Lambda functions of one deployment, called in this process as Lambda calls them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Context:
 
 @dataclass
 class Doors:
-    """Handlers by name, `synthesize` and `sweep`; each starts cold at its first call."""
+    """Handlers by name, `synthesize`, `sweep` and `canary`; each starts cold at its first call."""
 
     modules: dict[str, ModuleType] = field(default_factory=dict, kw_only=True)
 

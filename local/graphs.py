@@ -37,6 +37,7 @@ def widgets(stack: str) -> list[Widget]:
         "DeadLetterQueue.QueueName": f"{stack}-dead-letters",
         "SynthesizeFunction": f"{stack}-synthesize",
         "SweepFunction": f"{stack}-sweep",
+        "CanaryFunction": f"{stack}-canary",
     }
     body = re.sub(
         r"\$\{([\w.:]+)\}",

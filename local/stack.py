@@ -61,7 +61,7 @@ class Embedded:
         return "\n\n".join([*written, f"the AWS emulator:\n{self.aws.server_log(2_500)}"])
 
 
-FUNCTIONS = ("SynthesizeFunction", "SweepFunction")
+FUNCTIONS = ("SynthesizeFunction", "SweepFunction", "CanaryFunction")
 
 
 @contextmanager

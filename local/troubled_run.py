@@ -1,6 +1,6 @@
 """Two hours of the service with everything that can go wrong, in seconds, and what it emits.
 
-Real jobs go through both handlers over real servers. Only time is compressed: after each
+Real jobs go through the handlers over real servers. Only time is compressed: after each
 sweep, whatever the database remembers is moved five minutes into the past.
 """
 
@@ -49,12 +49,12 @@ PASSING = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """What both functions wrote, and what AWS itself would have measured of them."""
+    """What the functions wrote, and what AWS itself would have measured of them."""
 
     stack: str
     samples: Samples
     lines: Mapping[str, Sequence[Mapping[str, Any]]]
-    """Log lines, `synthesize` and `sweep` apart."""
+    """Log lines, `synthesize`, `sweep` and `canary` apart."""
 
 
 @dataclass
@@ -70,7 +70,7 @@ class _Service:
     doors: Doors = field(default_factory=Doors)
     samples: Samples = field(default_factory=Samples)
     lines: dict[str, list[dict[str, Any]]] = field(
-        default_factory=lambda: {"synthesize": [], "sweep": []}
+        default_factory=lambda: {"synthesize": [], "sweep": [], "canary": []}
     )
     moved: list[float] = field(default_factory=list)
     """When time was moved on, by this machine's clock: at the end of each step."""
@@ -101,6 +101,10 @@ class _Service:
             self._deliver(message, left_ms)
         self._call("sweep", {"source": "aws.scheduler"})
         self._pass_time()
+
+    def canary(self) -> None:
+        """What its schedule does, in the step under way."""
+        self._call("canary", {"source": "aws.scheduler"})
 
     def _pass_time(self) -> None:
         by = f"interval '{STEP_S} seconds'"
@@ -248,8 +252,8 @@ def _play(service: _Service) -> None:
     decks = _decks()
     for trouble in (
         _nothing, _quiet, _bad_messages, _busy, _quiet, _bad_recordings, _quiet, _bad_texts,
-        _quiet, _throttled, _quiet, _quiet, _broken, _quiet, _long_job, _quiet, _no_money, _quiet,
-        _quiet, _nothing,
+        _quiet, _throttled, _quiet, _drifted, _quiet, _broken, _quiet, _long_job, _quiet,
+        _no_money, _quiet, _quiet, _nothing,
     ):  # fmt: skip
         trouble(service, partial(next, decks))
         service.speech.clear_faults()
@@ -324,6 +328,17 @@ def _throttled(service: _Service, deal: Deal) -> None:
     service.speech.add_fault("throttled", times=1, retry_after="240", retry_after_ms="240000")
     service.job(deal())
     service.step()
+
+
+def _drifted(service: _Service, deal: Deal) -> None:
+    """The canary finds its baseline; then a voice is softer; then nobody pays."""
+    for fault in (None, "faint", "insufficient_quota"):
+        if fault is not None:
+            service.speech.add_fault(fault)
+        service.job(deal(), is_sent=False)
+        service.canary()
+        service.speech.clear_faults()
+        service.step()
 
 
 def _broken(service: _Service, deal: Deal) -> None:

@@ -7,7 +7,7 @@ import random
 from array import array
 from collections.abc import Callable, Mapping
 
-from local.speech.engines import SAMPLE_RATE_HZ
+from local.speech.engines import SAMPLE_RATE_HZ, resampled
 from local.speech.faults import Fault
 from local.speech.sound import frame_size_bytes, silence, spoken, wav
 
@@ -21,6 +21,10 @@ ID3_TAG = _ID3.ljust(45, b"\x00")
 def _noise(pcm: bytes, peak: int) -> bytes:
     raw = array("h", random.randbytes(len(pcm)))
     return array("h", (sample * peak >> 15 for sample in raw)).tobytes()
+
+
+def _scaled(pcm: bytes, by: float) -> bytes:
+    return array("h", (round(sample * by) for sample in array("h", pcm))).tobytes()
 
 
 def _tone(pcm: bytes) -> bytes:
@@ -42,6 +46,8 @@ _ON_PCM: Mapping[str, Callable[[bytes, Fault, str], bytes]] = {
     "late": lambda pcm, fault, _language: silence(fault.duration_s) + pcm,
     "doubled": lambda pcm, _fault, _language: pcm + pcm,
     "wrong_word": lambda _pcm, _fault, language: _of_other_text(language),
+    "faint": lambda pcm, _fault, _language: _scaled(pcm, 0.125),
+    "drawled": lambda pcm, _fault, _language: resampled(pcm, SAMPLE_RATE_HZ * 5 // 8),
     "cut_speech": lambda pcm, fault, _language: share(pcm, fault.at),
 }
 

@@ -53,6 +53,8 @@ _OTHER_FAULTS: dict[str, tuple[Kind, str]] = {
     "late": (Kind.CLIP, "`seconds` (3) of silence before the speech"),
     "doubled": (Kind.CLIP, "said twice"),
     "wrong_word": (Kind.CLIP, "another text, sound in itself"),
+    "faint": (Kind.CLIP, "said 18 dB more softly, sound in itself: a voice that has drifted"),
+    "drawled": (Kind.CLIP, "said 1.6 times as slowly, sound in itself: another such voice"),
     "cut_speech": (Kind.CLIP, "stops in mid-sound at `at`, encoded properly"),
     "id3": (Kind.BYTES, "a sound clip after an ID3v2.4 tag, as one real clip had: to be accepted"),
     "cut_frame": (Kind.BYTES, "ends at `at`, exactly between two frames; HTTP is whole"),

@@ -8,6 +8,7 @@ from typing import Protocol
 from aws_lambda_powertools import Logger, Metrics
 
 from memolist_tts import telemetry as t
+from memolist_tts.core import canary
 from memolist_tts.core.errors import WakeError
 from memolist_tts.core.model import Completed, Failed, HandedBack, Idle, Lost, Report
 from memolist_tts.route import Ending
@@ -138,3 +139,46 @@ def measure_report(metrics: Metrics, report: Report) -> None:
     t.measure(metrics, t.REQUESTS_REFUSED, tally.refused)
     t.measure(metrics, t.CHARACTERS_SPOKEN, tally.characters)
     t.measure(metrics, t.COST_USD, tally.cost_usd)
+
+
+def log_canary(logger: Logger, run: canary.Run) -> None:
+    """A line for each golden phrase to listen to, why one wasn't measured, and the end."""
+    for each in run.heard:
+        if each.is_ill:
+            t.log(
+                logger,
+                t.PHRASE_DRIFTED,
+                run_id=run.id,
+                language=each.language,
+                said=each.said,
+                voice=each.voice,
+                model=each.model,
+                state=each.state.value,
+                problem=each.problem,
+            )
+    if run.shift:
+        t.log(logger, t.PHRASE_DRIFTED, run_id=run.id, state="drifted", problem=run.shift)
+    if run.code is not None:
+        t.log(logger, t.CANARY_BROKE_OFF, run_id=run.id, code=run.code, problem=run.message)
+    t.log(
+        logger,
+        t.CANARY_ENDED,
+        run_id=run.id,
+        phrases=len(run.heard),
+        drifted=run.drifted,
+        unmeasured=run.unmeasured,
+        cost_usd=None if run.cost_usd is None else round(run.cost_usd, 6),
+        seconds=round(run.seconds, 3),
+    )
+
+
+def measure_canary(metrics: Metrics, run: canary.Run) -> None:
+    """The metrics of a canary: a drift only where something was heard, no fault in a pause."""
+    t.measure(metrics, t.COST_USD, run.cost_usd or 0.0)
+    if run.unmeasured < len(run.heard):
+        t.measure(metrics, t.CANARY_DRIFTED, run.drifted)
+    if run.code is None:
+        t.measure(metrics, t.CANARY_RAN, 1)
+        t.measure(metrics, t.CANARY_STOPPED, 0)
+    elif run.code != "paused":
+        t.measure(metrics, t.CANARY_STOPPED, 1, {run.code: 1})

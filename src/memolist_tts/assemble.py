@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from memolist_tts.core import canary
 from memolist_tts.core.chunk import Ports, Rules, run_chunk
 from memolist_tts.core.errors import KeyRefused, MemolistError
 from memolist_tts.core.lexicon import Lexicon
@@ -19,6 +20,7 @@ from memolist_tts.core.options import BadOptions
 from memolist_tts.core.pacing import OPENING_PER_MINUTE
 from memolist_tts.core.plan import Script
 from memolist_tts.core.ports import Speaker, Storage, Wake
+from memolist_tts.postgres.canary import CanaryBook
 from memolist_tts.postgres.cards import Cards
 from memolist_tts.postgres.clips import Clips
 from memolist_tts.postgres.connection import Database
@@ -88,6 +90,11 @@ class Worker:
     @cached_property
     def stock(self) -> Stock:
         return Stock(self.database, self.api)
+
+    @cached_property
+    def canaries(self) -> CanaryBook:
+        _ = self.api  # which tells a table that is missing
+        return CanaryBook(self.database)
 
     @cached_property
     def ledger(self) -> SpendBook:
@@ -282,6 +289,32 @@ class Worker:
         rules = self.rules(lease_s, least_turn_s)
         return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
 
+    def canary(
+        self,
+        *,
+        seconds: float,
+        halt: threading.Event,
+        tell: Callable[[int, int], None] = lambda *_: None,
+    ) -> canary.Run:
+        """`run_canary` with this deployment's voices, over within `seconds`."""
+        self._renew_way()
+        book, pace = self.canaries, self.pace
+        ports = canary.Ports(
+            book=book,
+            pace=pace,
+            # A job's budget is no bound of it: its money is summed over all its runs.
+            ledger=SpendBook(
+                self.database, job_budget_usd=None, day_budget_usd=self.settings.DAILY_BUDGET_USD
+            ),
+            script=lambda: self.script(Options(), self.cards.lexicon()),
+            speaker=self.speaker,
+            clock=time.monotonic,
+            in_flight=self.settings.MAX_IN_FLIGHT,
+            flush_s=self.settings.FLUSH_SECONDS,
+        )
+        languages = [each.code for each in self.settings.LANGUAGES]
+        return canary.run_canary(languages, ports, seconds=seconds, halt=halt, tell=tell)
+
     def rules(self, lease_s: float | None = None, least_turn_s: float = 0.0) -> Rules:
         return Rules(
             in_flight=self.settings.MAX_IN_FLIGHT,
@@ -297,7 +330,7 @@ class Worker:
             options=options,
             voice=lambda language: self.voice(language, options),
             request=self.request,
-            owns=self.storage.owns,
+            owns=lambda url: self.storage.owns(url),
             lexicon=Lexicon(words),
         )
 

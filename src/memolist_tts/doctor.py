@@ -93,6 +93,7 @@ def _examine_database(worker: Worker) -> Iterator[Finding]:
     yield _found("indexes", _indexes, worker)
     yield _found("clock", _clock, worker)
     yield _found("pauses", _pauses, worker)
+    yield _found("canary", _canary, worker)
 
 
 def _indexes(worker: Worker) -> tuple[State, str]:
@@ -120,6 +121,28 @@ def _pauses(worker: Worker) -> tuple[State, str]:
         return State.OK, "none"
     reasons = "; ".join(f"{each['code']}: {each['message']}" for each in pauses)
     return State.WARNING, f"no job is claimed: {reasons}. Lift it with `memolist-tts resume`"
+
+
+def _canary(worker: Worker) -> tuple[State, str]:
+    last = worker.canaries.last()
+    if last is None:
+        return State.OK, "none has run: `memolist-tts canary` tells later ones what to hear"
+    heard = worker.canaries.last(is_heard=True)
+    if heard is not None and heard["to_hear"]:
+        return (
+            State.WARNING,
+            f"{_day(heard)}: {heard['to_hear']} of {heard['phrases']} phrases aren't spoken as "
+            "accepted. Hear them with `memolist-tts canary --out FOLDER`; if all is well, "
+            "`canary --accept`",
+        )
+    if last["code"]:
+        reason = f"{last['code']}: {last['message']}"
+        return State.WARNING, f"{_day(last)}: not all could be measured: {reason}"
+    return State.OK, f"{_day(last)}: {last['phrases']} phrases as accepted"
+
+
+def _day(canary: Mapping[str, Any]) -> str:
+    return f"{canary['started_at']:%Y-%m-%d %H:%M} UTC"
 
 
 def _storage(worker: Worker) -> tuple[State, str]:

@@ -24,6 +24,7 @@ class Source(StrEnum):
 
     SYNTHESIZE = "synthesize"
     SWEEP = "sweep"
+    CANARY = "canary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,10 @@ def _sweep(name: str, unit: MetricUnit, meaning: str) -> Metric:
     return Metric(name, unit, Source.SWEEP, meaning)
 
 
+def _canary(name: str, unit: MetricUnit, meaning: str, by: str | None = None) -> Metric:
+    return Metric(name, unit, Source.CANARY, meaning, by)
+
+
 def _event(name: str, level: Level, fields: str, meaning: str) -> Event:
     return Event(name, level, frozenset(fields.split()), meaning)
 
@@ -138,6 +143,13 @@ PAUSED = _sweep("Paused", MetricUnit.NoUnit, "1 while all work, or a user's, is 
 FAILURE_RATE_1H = _sweep(
     "FailureRate1h", MetricUnit.Percent, "Jobs failed of those that ended within the last hour"
 )
+CANARY_RAN = _canary("CanaryRan", MetricUnit.Count, "Canaries that measured every golden phrase")
+CANARY_DRIFTED = _canary(
+    "CanaryDrifted", MetricUnit.Count, "Golden phrases that aren't spoken as they were accepted"
+)
+CANARY_STOPPED = _canary(
+    "CanaryStopped", MetricUnit.Count, "Canaries that could not measure every phrase", "code"
+)
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric for metric in list(globals().values()) if isinstance(metric, Metric)
@@ -193,6 +205,22 @@ SWEPT = _event("swept", "info", "woken rescued pending stalled paused", "One swe
 JOB_RESCUED = _event(
     "job_rescued", "warning", "job_id attempts", "Its worker died; it may be claimed again"
 )
+CANARY_ENDED = _event(
+    "canary_ended",
+    "info",
+    "run_id phrases drifted unmeasured cost_usd seconds",
+    "One canary, its end",
+)
+PHRASE_DRIFTED = _event(
+    "phrase_drifted",
+    "error",
+    "run_id language said voice model state problem",
+    "A golden phrase, or all together, isn't spoken as accepted: listen",
+)
+CANARY_BROKE_OFF = _event(
+    "canary_broke_off", "error", "run_id code problem", "Not every golden phrase could be measured"
+)
+CANARY_BUSY = _event("canary_busy", "info", "problem", "Another canary speaks just now")
 
 EVENTS: Mapping[str, Event] = {
     event.name: event for event in list(globals().values()) if isinstance(event, Event)

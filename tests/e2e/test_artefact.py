@@ -269,7 +269,7 @@ def test_every_file_of_events_is_answered_as_it_should(deploy: Callable[..., Dep
             stack.api.add_list([(f"one {job_id[-1]}", f"un {job_id[-1]}")]), id=job_id
         )
     unspoken = stack.api.add_job(stack.api.add_list([("apple", "pomme")]))
-    names = {path.stem for path in EVENTS.iterdir()} - {"schedule"}
+    names = {path.stem for path in EVENTS.iterdir()} - {"schedule", "canary"}
 
     failed = {
         name: [each["itemIdentifier"][-2:] for each in answer["batchItemFailures"]]
@@ -284,6 +284,7 @@ def test_every_file_of_events_is_answered_as_it_should(deploy: Callable[..., Dep
     assert set(stack.charged().values()) == {1}
     assert stack.sweep() == {"woken": 1, "failed": 0, "unsent": 0}
     assert stack.end_of(unspoken) == "completed"
+    assert stack.call("Canary", event("canary")) == {"phrases": 8, "drifted": 0, "unmeasured": 0}
 
 
 def test_a_job_longer_than_an_invocation_goes_on_in_the_next_and_the_next(
@@ -484,7 +485,7 @@ print(json.dumps({name: getattr(each, "__file__", None) for name, each in sys.mo
 """
 
 
-@pytest.mark.parametrize("function", ["Sweep", "Synthesize"])
+@pytest.mark.parametrize("function", ["Sweep", "Synthesize", "Canary"])
 def test_a_function_starts_from_its_own_artefact_without_openai(
     deploy: Callable[..., Deployed], function: str
 ) -> None:

@@ -58,6 +58,7 @@ def test_status_of_an_empty_database_has_no_figures(database: str) -> None:
         "Average time from insert to completed none",
         "Failure rate no job has ended",
         "Money today 0.00 USD",
+        "Canary none has run",
     ]
 
 
@@ -146,8 +147,8 @@ def test_all_that_the_database_lacks_is_listed_at_once(new_database: Callable[..
             '  - column "listId" of "Card": add it on the API\'s side',
             '  - column "audioFrUrl" of "Card": add it on the API\'s side or correct LANGUAGES',
             "  - tts.job, tts.clip, tts.utterance, tts.pace, tts.pause, tts.progress, tts.failure, "
-            "tts.lexicon, tts.direction, tts.selection, tts.spend, tts.hold: "
-            "run `memolist-tts migrate`",
+            "tts.lexicon, tts.direction, tts.selection, tts.spend, tts.hold, tts.canary, "
+            "tts.canary_phrase, tts.canary_base: run `memolist-tts migrate`",
         ]
 
 

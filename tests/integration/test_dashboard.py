@@ -21,7 +21,9 @@ from local.troubled_run import Recording, record
 from memolist_tts import telemetry
 from memolist_tts.postgres.schema import migrate
 
-GROUPS = {"<SynthesizeLogGroup>": "synthesize", "<SweepLogGroup>": "sweep"}
+GROUPS = {
+    "<SynthesizeLogGroup>": "synthesize", "<SweepLogGroup>": "sweep", "<CanaryLogGroup>": "canary",
+}  # fmt: skip
 # What isn't a field in a query: Insights' functions, its periods of time, its words.
 FUNCTION = r"\b\w+\("
 PERIODS = r"bin\(\d+[smhd]\)"
@@ -244,7 +246,7 @@ def test_every_field_of_a_query_stands_in_a_line_that_was_written(
 ) -> None:
     tried = list(queries(stack))
 
-    assert len(tried) == 9
+    assert len(tried) == 10
     for name, functions, query in tried:
         written = wanted_lines(recording, functions, query)
         assert written, name

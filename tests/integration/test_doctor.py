@@ -18,8 +18,8 @@ from tests.conftest import Queue
 KEY = "sk-of-the-doctor"
 MOVE = "Set TTS_PROVIDER=chat and unset TTS_MODEL."
 PARTS = [
-    "database", "tables", "indexes", "clock", "pauses", "storage", "queue", "key", "model",
-    "shutdown", "voice en", "voice fr",
+    "database", "tables", "indexes", "clock", "pauses", "canary", "storage", "queue", "key",
+    "model", "shutdown", "voice en", "voice fr",
 ]  # fmt: skip
 
 

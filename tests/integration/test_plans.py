@@ -9,7 +9,7 @@ import pytest
 
 from local.schema import Shape
 from memolist_tts.core.model import Language
-from memolist_tts.postgres import cards, clips, jobs, ledger, operator, orders, records
+from memolist_tts.postgres import canary, cards, clips, jobs, ledger, operator, orders, records
 from memolist_tts.postgres.connection import Database, Transaction
 from memolist_tts.postgres.schema import inspect
 
@@ -41,6 +41,12 @@ SELECT CAST('__TOKEN__' AS uuid), job_id, '', '', false, job_id, NULL,
 INSERT INTO tts.selection (job_id, card_id, language, old_url)
 SELECT job_id, job_id, 'en', 'x' FROM tts.job;
 INSERT INTO tts.direction SELECT job_id, 'en', 'x' FROM tts.job;
+INSERT INTO tts.canary (run_id, started_at, finished_at)
+SELECT CAST(job_id AS uuid), now() - random() * interval '9 years', now() FROM tts.job;
+INSERT INTO tts.canary_phrase (run_id, key, position, language, said, voice, model, state)
+SELECT run_id, k::text, k, 'en', '', '', '', 'same' FROM tts.canary, generate_series(1, 8) k;
+INSERT INTO tts.canary_base (key, run_id, speech_ms, active_dbfs)
+SELECT 'v1-' || run_id, run_id, 1, 1 FROM tts.canary;
 ANALYZE;
 """
 PARAMETERS: dict[str, object] = {
@@ -52,7 +58,7 @@ PARAMETERS: dict[str, object] = {
     "turn_s": 10.0, "again_s": 1800.0, "act": TOKEN, "begun": [], "hold_s": 1.0, "card_ids": [JOB],
     "shown": ["a"], "old_urls": [None], "urls": ["https://u"], "fresh": [f"v1-{JOB}"],
     "code": "refused", "since_s": 60.0, "voice": "nova", "card": "x",
-    "day": "2026-03-01", "ids": [JOB], "card_id": JOB, "language": "en",
+    "run": JOB, "day": "2026-03-01", "ids": [JOB], "card_id": JOB, "language": "en",
 }  # fmt: skip
 
 
@@ -159,6 +165,19 @@ def test_money_and_directions_are_found_by_index(
     assert "Seq Scan" not in plan(filled, statement).replace("Seq Scan on hold", "hold")
 
 
+# A row a day: to begin, it may well look at all of them.
+@pytest.mark.parametrize(
+    "statement", ["LAST", "LAST_HEARD", "PHRASES", "ACCEPTED", "FIRST", "ACCEPT", "FINISH", "MARK"]
+)
+def test_a_canary_reads_no_earlier_ones(
+    filled: tuple[Database, jobs.Jobs], statement: str
+) -> None:
+    finished = {"phrases": 8, "added": 0, "drifted": 0, "unsound": 0, "unmeasured": 0}
+    told = {"shift": None, "message": None, "cost_usd": "0"}
+
+    assert "Seq Scan" not in plan(filled, getattr(canary, statement), PARAMETERS | finished | told)
+
+
 def test_a_plan_that_reads_a_whole_table_would_be_seen(
     filled: tuple[Database, jobs.Jobs],
 ) -> None:
@@ -191,7 +210,7 @@ def test_migrating_again_changes_nothing_and_the_apis_tables_stay_as_they_were(
     assert [row for row in once if row["table_schema"] == "public"] == before
     assert {row["table_name"] for row in once if row["table_schema"] == "tts"} == {
         "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
-        "selection", "spend", "hold", "partial",
+        "selection", "spend", "hold", "partial", "canary", "canary_phrase", "canary_base",
     }  # fmt: skip
     database.close()
 

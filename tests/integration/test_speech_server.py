@@ -508,17 +508,26 @@ def test_a_clip_can_hold_no_speech_at_a_plausible_length(
     assert quietest_db < sum(levels) / len(levels) < loudest_db
 
 
-def test_a_clip_can_be_padded_late_doubled_or_cut(
+def test_a_clip_can_be_padded_late_doubled_drawled_or_cut(
     speech_server: SpeechServer, client: openai.OpenAI
 ) -> None:
     lengths = {}
-    for name in ("padded", "late", "doubled", "cut_speech"):
+    for name in ("padded", "late", "doubled", "drawled", "cut_speech"):
         bad, sound = spoilt_and_sound(speech_server, client, name, times=1)
         lengths[name] = seconds(bad) - seconds(sound)
     plain = seconds(sound)
     assert lengths == pytest.approx(
-        {"padded": 10, "late": 3, "doubled": plain, "cut_speech": -0.4 * plain}, abs=0.1
-    )
+        {
+            "padded": 10, "late": 3, "doubled": plain, "drawled": 0.6 * plain,
+            "cut_speech": -0.4 * plain,
+        },
+        abs=0.1,
+    )  # fmt: skip
+
+
+def test_a_clip_can_be_fainter(speech_server: SpeechServer, client: openai.OpenAI) -> None:
+    bad, sound = spoilt_and_sound(speech_server, client, "faint")
+    assert max(levels_db(pcm_of(sound))) - max(levels_db(pcm_of(bad))) == pytest.approx(18, abs=0.5)
 
 
 def test_a_clip_can_say_another_text(speech_server: SpeechServer, client: openai.OpenAI) -> None:

@@ -117,10 +117,47 @@ def test_every_function_logs_to_a_group_that_forgets(stack: Stack) -> None:
         assert function["LoggingConfig"]["LogFormat"] == "Text"
 
 
-def test_the_sweep_is_called_by_a_schedule_without_a_name_of_its_own(stack: Stack) -> None:
-    (schedule,) = stack.of_type("AWS::Scheduler::Schedule").values()
-    assert "Name" not in schedule
-    assert schedule["Target"]["Arn"] == "<SweepFunctionAliaslive>"
+def test_sweep_and_canary_are_called_by_schedules_without_a_name_of_their_own(
+    stack: Stack,
+) -> None:
+    schedules = stack.of_type("AWS::Scheduler::Schedule")
+    called = {each["Target"]["Arn"]: each for each in schedules.values()}
+    assert set(called) == {"<SweepFunctionAliaslive>", "<CanaryFunctionAliaslive>"}
+    assert not [each for each in schedules.values() if "Name" in each]
+
+
+@pytest.mark.parametrize(
+    ("every", "state", "rate"),
+    [
+        ("never", "DISABLED", "rate(7 days)"),
+        ("day", "ENABLED", "rate(1 day)"),
+        ("week", "ENABLED", "rate(7 days)"),
+    ],
+)
+def test_the_canary_costs_nothing_until_it_is_asked_for(every: str, state: str, rate: str) -> None:
+    assert written()["Parameters"]["CanaryEvery"]["Default"] == "never"
+    schedules = Stack("production", CanaryEvery=every).of_type("AWS::Scheduler::Schedule")
+    canary = next(each for name, each in schedules.items() if name.startswith("Canary"))
+    assert (canary["State"], canary["ScheduleExpression"]) == (state, rate)
+
+
+def test_the_canary_speaks_with_the_worker_s_voices(stack: Stack) -> None:
+    variables = {k: f["Environment"]["Variables"] for k, f in functions(stack).items()}
+    worker, canary = variables["SynthesizeFunction"], variables["CanaryFunction"]
+    speaking = ("OPENAI_", "TTS_", "VOICE_", "INSTRUCTIONS_", "LANGUAGES", "DAILY_", "REQUESTS_")
+    for name in [name for name in worker if name.startswith(speaking)]:
+        assert canary.get(name) == worker[name], name
+
+
+def test_a_canary_s_alarm_rings_until_a_later_one_is_well(stack: Stack) -> None:
+    alarms = stack.of_type("AWS::CloudWatch::Alarm")
+    for name in ("CanaryDriftedAlarm", "CanaryStoppedAlarm"):
+        assert alarms[name]["TreatMissingData"] == "ignore"
+
+
+def test_the_canary_can_reach_neither_clips_nor_the_queue(stack: Stack) -> None:
+    actions = [a for s in statements(stack, "CanaryRole") for a in as_list(s["Action"])]
+    assert {action.partition(":")[0] for action in actions} == {"logs", "secretsmanager", "xray"}
 
 
 def test_new_versions_get_a_tenth_of_the_work_first_in_production_alone() -> None:
@@ -154,6 +191,7 @@ def test_the_settings_take_the_defaults_of_the_parameters(stack: Stack) -> None:
     variables = {k: _environment(f) for k, f in functions(stack).items()}
     Settings.load(Needs.WORKER | Needs.QUEUE, variables["SynthesizeFunction"])
     Settings.load(Needs.DATABASE | Needs.QUEUE, variables["SweepFunction"])
+    Settings.load(Needs.DATABASE | Needs.SPEECH, variables["CanaryFunction"])
 
 
 def _environment(function: dict[str, Any]) -> dict[str, str]:
@@ -161,7 +199,7 @@ def _environment(function: dict[str, Any]) -> dict[str, str]:
     return given | {"QUEUE_URL": given["QUEUE_URL"].replace("<Queue>", "https://sqs.example/jobs")}
 
 
-def test_both_functions_count_under_the_stacks_name(stack: Stack) -> None:
+def test_all_functions_count_under_the_stacks_name(stack: Stack) -> None:
     for function in functions(stack).values():
         variables = function["Environment"]["Variables"]
         assert variables["POWERTOOLS_SERVICE_NAME"] == stack.name
@@ -251,7 +289,7 @@ def test_no_resource_waits_for_itself(stage: str) -> None:
 def test_only_what_iam_knows_no_resource_for_is_allowed_on_all(vpc: dict[str, str]) -> None:
     stack = Stack("production", **vpc)
     roles = [*stack.of_type("AWS::IAM::Role"), *stack.of_type("AWS::IAM::ManagedPolicy")]
-    assert len(roles) == 5
+    assert len(roles) == 7
     for statement in [s for role in roles for s in statements(stack, role)]:
         actions = as_list(statement["Action"])
         assert not [action for action in actions if "*" in action]
@@ -276,7 +314,7 @@ def test_the_worker_can_bring_a_message_back_early(stack: Stack) -> None:
 
 
 def test_without_a_vpc_no_function_touches_network_interfaces(stack: Stack) -> None:
-    for role in ("SynthesizeRole", "SweepRole"):
+    for role in ("SynthesizeRole", "SweepRole", "CanaryRole"):
         actions = [a for s in statements(stack, role) for a in as_list(s["Action"])]
         assert not [action for action in actions if action.startswith("ec2:")]
 
@@ -527,6 +565,7 @@ def test_the_variables_for_sam_local_are_declared_and_taken(stack: Stack) -> Non
     needs = {
         "SynthesizeFunction": Needs.WORKER | Needs.QUEUE,
         "SweepFunction": Needs.DATABASE | Needs.QUEUE,
+        "CanaryFunction": Needs.DATABASE | Needs.SPEECH,
     }
     for name, function in functions(stack).items():
         declared = _environment(function)

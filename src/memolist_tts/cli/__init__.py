@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from memolist_tts.cli import cards, doctor, jobs, lexicon, listen, see, stock, work
+from memolist_tts.cli import canary, cards, doctor, jobs, lexicon, listen, see, stock, work
 from memolist_tts.cli.exits import EPILOG, code_of
 from memolist_tts.core.errors import MemolistError
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     help="Speaks the phrases of Memolist's cards: pending jobs in, MP3 files out.",
     epilog=EPILOG,
 )
-for group in (work, doctor, see, jobs, cards, lexicon, listen, stock):
+for group in (work, doctor, see, jobs, cards, lexicon, listen, stock, canary):
     group.register(app)
 
 

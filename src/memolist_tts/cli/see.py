@@ -16,6 +16,7 @@ from rich.text import Text
 
 from memolist_tts.assemble import Worker
 from memolist_tts.cli import screen
+from memolist_tts.cli.canary import summary
 from memolist_tts.cli.exits import Exit
 from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.settings import Needs, Settings
@@ -66,6 +67,7 @@ def _overview(worker: Worker) -> dict[str, Any]:
         "today": worker.ledger.today() | {"budget_usd": worker.settings.DAILY_BUDGET_USD},
         "rates": worker.operator.rates(),
         "pauses": worker.operator.pauses(),
+        "canary": worker.canaries.last(),
     }
 
 
@@ -79,6 +81,7 @@ def _show_overview(told: dict[str, Any]) -> None:
             ("Failure rate", "no job has ended" if rate is None else f"{100 * rate:.1f} %"),
             ("Money today", _money(told["today"])),
             *((f"Pace {each['provider']}", _pace(each)) for each in told["rates"]),
+            ("Canary", summary(told["canary"]) if told["canary"] else "none has run"),
         ]
     )
     for pause in told["pauses"]:

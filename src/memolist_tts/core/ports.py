@@ -46,8 +46,8 @@ class Speaker(Protocol):
         ...
 
 
-class Storage(Protocol):
-    """Immutable objects by name. Thread-safe. Every method raises `StorageError`."""
+class Shelf(Protocol):
+    """Where a session puts what it has paid for. Thread-safe. Raises `StorageError`."""
 
     def put(self, name: str, mp3: bytes) -> bool:
         """Store if absent. False: an object of that name was there and stays as it is."""
@@ -56,6 +56,10 @@ class Storage(Protocol):
     def read(self, name: str) -> bytes | None:
         """The object's bytes, or None if there surely is none (a 403 is a fault)."""
         ...
+
+
+class Storage(Shelf, Protocol):
+    """Immutable objects by name. Thread-safe. Every method raises `StorageError`."""
 
     def size(self, name: str) -> int | None:
         """The object's bytes, counted; None if there surely is none."""

@@ -29,7 +29,7 @@ from memolist_tts.core.errors import (
     UtteranceRefused,
 )
 from memolist_tts.core.model import Clip, ClipId, Line, Stop
-from memolist_tts.core.ports import PaceBook, Speaker, Storage
+from memolist_tts.core.ports import PaceBook, Shelf, Speaker
 from memolist_tts.core.purse import Purse
 from memolist_tts.core.slots import Slot, Slots
 from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
@@ -129,7 +129,7 @@ class Session:
         self,
         works: Sequence[Work],
         speaker: Speaker,
-        storage: Storage,
+        storage: Shelf,
         pace: PaceBook,
         terms: Terms,
     ) -> None:

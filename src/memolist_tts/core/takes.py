@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import mp3, verdict
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
-from memolist_tts.core.ports import Speaker, Storage
+from memolist_tts.core.ports import Shelf, Speaker
 from memolist_tts.core.prices import Usage
 from memolist_tts.core.verdict import FaultCode, Verdict
 
@@ -104,7 +104,7 @@ class Answer:
     limits: Limits | None = None
 
 
-def look(work: Work, storage: Storage) -> Stored | None:
+def look(work: Work, storage: Shelf) -> Stored | None:
     """The clip, if a dead run stored it before it could be written down."""
     audio = storage.read(work.clip.object_name)
     if audio is None:
@@ -113,7 +113,7 @@ def look(work: Work, storage: Storage) -> Stored | None:
     return Stored(clip=_clip(work, audio, mp3.walk(audio).duration_ms, None), found=True)
 
 
-def call(work: Work, speaker: Speaker, storage: Storage, timeout_s: float) -> Answer:
+def call(work: Work, speaker: Speaker, storage: Shelf, timeout_s: float) -> Answer:
     """Make one call; with the last part, judge the take and store the clip if it's sound."""
     work.characters += work.characters_next
     speech = speaker.speak(work.line.requests[len(work.parts)], timeout_s)
@@ -123,7 +123,7 @@ def call(work: Work, speaker: Speaker, storage: Storage, timeout_s: float) -> An
     return Answer(ending=_conclude(work, storage), limits=speech.limits)
 
 
-def _conclude(work: Work, storage: Storage) -> Stored | Unfinished | Rejected:
+def _conclude(work: Work, storage: Shelf) -> Stored | Unfinished | Rejected:
     """Judge a whole take: publish the best, take again, or give up; the numbers are AUDIO's."""
     with _JUDGE:
         work.takes.append(_take(work))
@@ -156,7 +156,7 @@ def _all_have(code: FaultCode, found: list[Verdict]) -> bool:
     return all(any(fault.code is code for fault in each.hard) for each in found)
 
 
-def keep_best(work: Work, storage: Storage) -> Stored:
+def keep_best(work: Work, storage: Shelf) -> Stored:
     """Store the best sound take there is, where no time is left for a better one."""
     best = min((take for take in work.takes if take.verdict.is_sound), key=_badness)
     return _store(work, best, storage)
@@ -210,7 +210,7 @@ def _joined(parts: list[bytes]) -> bytes:
         return b"".join(parts)
 
 
-def _store(work: Work, take: Take, storage: Storage) -> Stored:
+def _store(work: Work, take: Take, storage: Shelf) -> Stored:
     audio = verdict.publishable(take.audio, take.verdict)
     duration_ms = take.verdict.duration_ms
     if not storage.put(work.clip.object_name, audio):

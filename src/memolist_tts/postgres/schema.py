@@ -62,7 +62,7 @@ LATER_COLUMNS = {
 """What migrations after the first added to its tables."""
 OUR_TABLES = (
     "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
-    "selection", "spend", "hold", "partial",
+    "selection", "spend", "hold", "partial", "canary", "canary_phrase", "canary_base",
 )  # fmt: skip
 
 
