@@ -6,18 +6,19 @@ usual extension to low sample rates.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor
-from operator import add
 from typing import NamedTuple
 
 from memolist_tts.core.errors import MemolistError
 
 GAIN_STEP_DB = 1.505
 """One step of `global_gain`: a factor of the fourth root of 2."""
+
+SAMPLE_BYTES = 2
+"""Of decoded sound."""
 
 _BIT_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _BIT_RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -81,10 +82,14 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Pcm:
-    """Decoded sound: one channel of signed 16-bit samples."""
+    """Decoded sound: one channel of signed 16-bit samples, in the machine's byte order."""
 
-    samples: array[int]
+    samples: bytes
     sample_rate: int
+
+    @property
+    def sample_count(self) -> int:
+        return len(self.samples) // SAMPLE_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,21 +153,25 @@ def walk(data: bytes) -> Frames:
     )
 
 
-def decode(data: bytes) -> Pcm:
-    """The sound of a clip, all channels mixed to one. Raises `BrokenMp3`.
+def decode(data: bytes, frames: Frames) -> Pcm:
+    """The sound of a clip that `walk` found to be `frames`, all channels mixed to one.
 
     Decodes the bare frames, so that nothing is trimmed by what a tag says and
-    the length is comparable with `walk`'s.
+    the length is comparable with `walk`'s. Raises `BrokenMp3`.
     """
-    # Its import costs 160 ms, which a run that finds everything stored never pays.
+    # These imports cost 160 ms, which a run that finds everything stored never pays.
+    import audioop
+
     import miniaudio
 
-    frames = walk(data)
     try:
         sound = miniaudio.mp3_read_s16(data[frames.start : frames.end])
     except miniaudio.DecodeError as error:
         raise BrokenMp3(f"no decoder can read it: {error}") from error
-    return Pcm(_mixed(sound.samples, sound.nchannels), sound.sample_rate)
+    samples = sound.samples.tobytes()
+    if sound.nchannels > 1:
+        samples = audioop.tomono(samples, SAMPLE_BYTES, 0.5, 0.5)
+    return Pcm(samples, sound.sample_rate)
 
 
 def join(parts: Sequence[bytes]) -> bytes:
@@ -185,13 +194,12 @@ def join(parts: Sequence[bytes]) -> bytes:
     )
 
 
-def level(data: bytes, steps: int) -> bytes:
-    """The bare frames of a clip, louder by `steps` x 1.505 dB (softer when negative).
+def level(data: bytes, frames: Frames, steps: int) -> bytes:
+    """The bare `frames` of a clip, louder by `steps` x 1.505 dB (softer when negative).
 
     Lossless: only the `global_gain` of each granule changes, never size or
-    duration. Raises `BrokenMp3`, and ValueError outside the clip's `step_room`.
+    duration. Raises ValueError outside the clip's `step_room`.
     """
-    frames = walk(data)
     lowest, highest = frames.step_room
     bare = data[frames.start : frames.end]
     if steps == 0:
@@ -338,9 +346,3 @@ def _what_it_is(data: bytes, start: int) -> str:
     if text.isprintable() and len(text) > len(head) // 2:
         return f"text: {text}"
     return f"no frame at byte {start}: {head[:8].hex(' ')}"
-
-
-def _mixed(samples: array[int], channels: int) -> array[int]:
-    if channels == 1:
-        return samples
-    return array("h", (both >> 1 for both in map(add, samples[::2], samples[1::2])))
