@@ -99,24 +99,15 @@ class _Header:
     sample_count: int
     side_start: int
     side_bytes: int
-    pointer_bits: int
+    pointer_shift: int
+    """How far main_data_begin is from the end of the side information."""
     gain_shifts: tuple[int, ...]
     has_crc: bool
-
-    @property
-    def capacity_bits(self) -> int:
-        return 8 * (self.size_bytes - self.side_start - self.side_bytes)
+    capacity_bits: int
 
     def side_info(self, data: bytes | bytearray, position: int) -> int:
         begin = position + self.side_start
         return int.from_bytes(data[begin : begin + self.side_bytes], "big")
-
-    def main_data_begin(self, side: int) -> int:
-        return side >> (8 * self.side_bytes - self.pointer_bits)
-
-    def main_data_bits(self, side: int) -> int:
-        above = _PART_LENGTH_ABOVE_GAIN
-        return sum(side >> (shift + above) & 0xFFF for shift in self.gain_shifts)
 
 
 def walk(data: bytes) -> Frames:
@@ -133,14 +124,17 @@ def walk(data: bytes) -> Frames:
     has_crc = False
     for position, header in _headers(data, start, end, first.format):
         side = header.side_info(data, position)
-        begin = filled_bits - 8 * header.main_data_begin(side)
+        begin = filled_bits - 8 * (side >> header.pointer_shift)
         filled_bits += header.capacity_bits
         if begin < used_bits:
             raise BrokenMp3(f"frame {count} needs data that isn't in the stream")
-        used_bits = begin + header.main_data_bits(side)
+        used_bits = begin
+        for shift in header.gain_shifts:
+            above = side >> shift
+            gains.add(above & 0xFF)
+            used_bits += above >> _PART_LENGTH_ABOVE_GAIN & 0xFFF
         if used_bits > filled_bits:
             raise BrokenMp3(f"frame {count} claims more data than it holds")
-        gains.update(side >> shift & 0xFF for shift in header.gain_shifts)
         has_crc = has_crc or header.has_crc
         count += 1
     return Frames(
@@ -305,17 +299,21 @@ def _header(word: bytes) -> _Header | None:
     has_crc = not bits >> 16 & 1
     size = sample_count * 125 * bit_rates[rate_index] // rate + (bits >> 9 & 1)
     pointer_bits, side_bytes, gain_shifts = _side_layout(version, channels)
-    header = _Header(
+    side_start = _HEADER_BYTES + _CRC_BYTES * has_crc
+    capacity_bits = 8 * (size - side_start - side_bytes)
+    if capacity_bits < 0:
+        return None
+    return _Header(
         format=Format(version, rate, channels),
         size_bytes=size,
         sample_count=sample_count,
-        side_start=_HEADER_BYTES + _CRC_BYTES * has_crc,
+        side_start=side_start,
         side_bytes=side_bytes,
-        pointer_bits=pointer_bits,
+        pointer_shift=8 * side_bytes - pointer_bits,
         gain_shifts=gain_shifts,
         has_crc=has_crc,
+        capacity_bits=capacity_bits,
     )
-    return header if header.capacity_bits >= 0 else None
 
 
 def _side_layout(version: str, channels: int) -> tuple[int, int, tuple[int, ...]]:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf, log, log10
+from math import inf, log, log10, sqrt
 
 from memolist_tts.core.mp3 import (
     SAMPLE_BYTES,
@@ -38,9 +38,10 @@ SHORTEST_NUMBER_RATIO = 0.20
 SEVERAL_WORDS_RATIO = (0.50, 2.2)
 
 _WINDOWS_A_SECOND = 50
-_ACTIVE_RANGE_DB = 40.0
-_FULL_SCALE = 32_768
+_ACTIVE_RANGE = 100
+"""40 dB."""
 _WIDE_BYTES = 4
+_FULL_SCALE = 1 << 31
 _FLOOR_DBFS = -120.0
 _FIXED_S = 0.20
 _UNIT_S = 0.060
@@ -226,9 +227,9 @@ def _is_acronym(word: str, spoken: str) -> bool:
 
 
 def _measure(pcm: Pcm) -> _Sound:
-    levels, end_dbfs = _levels(pcm)
+    levels, end_level = _levels(pcm)
     loudest = max(levels)
-    active = [i for i, dbfs in enumerate(levels) if dbfs >= loudest - _ACTIVE_RANGE_DB]
+    active = [i for i, level in enumerate(levels) if level >= loudest / _ACTIVE_RANGE]
     first, last = active[0], active[-1]
     ordered = sorted(levels[first : last + 1])
     return _Sound(
@@ -236,42 +237,39 @@ def _measure(pcm: Pcm) -> _Sound:
         speech_s=(last + 1 - first) / _WINDOWS_A_SECOND,
         tail_s=(len(levels) - 1 - last) / _WINDOWS_A_SECOND,
         window_count=len(ordered),
-        spread_db=_percentile(ordered, 0.9) - _percentile(ordered, 0.1),
-        end_drop_db=loudest - end_dbfs,
-        active_dbfs=_dbfs(sum(10 ** (levels[i] / 10) for i in active) / len(active)),
-        peak_dbfs=_peak_dbfs(pcm),
+        spread_db=_dbfs(_percentile(ordered, 0.9)) - _dbfs(_percentile(ordered, 0.1)),
+        end_drop_db=_dbfs(loudest) - _dbfs(end_level),
+        active_dbfs=_dbfs(sqrt(sum(levels[i] ** 2 for i in active) / len(active))),
+        peak_dbfs=_dbfs(_peak(pcm)),
     )
 
 
-def _levels(pcm: Pcm) -> tuple[list[float], float]:
-    """The RMS of each whole 20 ms in dBFS, and that of the last 40 ms."""
+def _levels(pcm: Pcm) -> tuple[list[int], int]:
+    """The RMS of each whole 20 ms, and that of the last 40 ms, of `_FULL_SCALE`."""
     import audioop
 
-    # A whole number is too coarse an RMS of soft samples of 16 bits, not so of 32.
+    # An RMS is a whole number here: too coarse for soft samples of 16 bits, not so of 32.
     samples = memoryview(audioop.lin2lin(pcm.samples, SAMPLE_BYTES, _WIDE_BYTES))
-    full_scale = _FULL_SCALE << 8 * (_WIDE_BYTES - SAMPLE_BYTES)
-
-    def rms_dbfs(window: memoryview) -> float:
-        return _dbfs((audioop.rms(window, _WIDE_BYTES) / full_scale) ** 2)
-
     size = _WIDE_BYTES * (pcm.sample_rate // _WINDOWS_A_SECOND)
     end = _WIDE_BYTES * (2 * pcm.sample_rate // _WINDOWS_A_SECOND)
     starts = range(0, len(samples) - size + 1, size)
-    return [rms_dbfs(samples[at : at + size]) for at in starts], rms_dbfs(samples[-end:])
+    levels = [audioop.rms(samples[at : at + size], _WIDE_BYTES) for at in starts]
+    return levels, audioop.rms(samples[-end:], _WIDE_BYTES)
 
 
-def _peak_dbfs(pcm: Pcm) -> float:
+def _peak(pcm: Pcm) -> int:
+    """The largest sample, of `_FULL_SCALE`."""
     import audioop
 
     lowest, highest = audioop.minmax(pcm.samples, SAMPLE_BYTES)
-    return _dbfs((max(highest, -lowest) / _FULL_SCALE) ** 2)
+    return max(highest, -lowest) << 8 * (_WIDE_BYTES - SAMPLE_BYTES)
 
 
-def _dbfs(power: float) -> float:
-    return max(_FLOOR_DBFS, 10 * log10(power)) if power else _FLOOR_DBFS
+def _dbfs(level: float) -> float:
+    return max(_FLOOR_DBFS, 20 * log10(level / _FULL_SCALE)) if level else _FLOOR_DBFS
 
 
-def _percentile(ordered: list[float], share: float) -> float:
+def _percentile(ordered: list[int], share: float) -> int:
     return ordered[round(share * (len(ordered) - 1))]
 
 
