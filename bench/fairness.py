@@ -23,7 +23,7 @@ from memolist_tts.poll import poll
 from memolist_tts.postgres.schema import migrate
 from memolist_tts.settings import Needs, Settings
 
-BUSY_JOBS, BUSY_CARDS, QUIET_CARDS, TIMES = 50, 100, 5, 5
+BUSY_JOBS, BUSY_CARDS, QUIET_CARDS, TIMES = 50, 100, 20, 5
 FIRST = 'SELECT 1 FROM "Card" WHERE "listId" = :list_id AND "audioEnUrl" IS NOT NULL LIMIT 1'
 LEFT = """SELECT count(*) AS jobs FROM "TtsJob" WHERE status IN ('pending', 'processing')"""
 
