@@ -323,8 +323,9 @@ class Session:
 
     def _has_slot(self) -> bool:
         line = self._ready[0].line
-        wanted = min(self._free + self._free_soon(), len(self._ready))
-        at = self._slots.lease(f"{line.provider}/{line.voice.model}", wanted)
+        wanted = min(self._free, len(self._ready))
+        soon = min(self._free_soon(), len(self._ready) - wanted)
+        at = self._slots.lease(f"{line.provider}/{line.voice.model}", wanted, soon)
         wait_s = at - self._terms.clock()
         is_late = wait_s > LONGEST_IDLE_S or at + self._call_s() > self._terms.deadline
         if is_late and self._slots.is_blocked:

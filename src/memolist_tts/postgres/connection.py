@@ -24,7 +24,7 @@ from memolist_tts.postgres.url import Address, parse
 T = TypeVar("T")
 Row = dict[str, Any]
 # As `Connection.run` does, but once a statement: it reads them letter by letter.
-_parsed = lru_cache(maxsize=None)(pg8000.native.to_statement)
+_parsed = lru_cache(maxsize=256)(pg8000.native.to_statement)
 
 # SET LOCAL, since a pooler refuses both as startup parameters and SET leaks to the next client.
 BEGIN = "BEGIN; SET LOCAL statement_timeout = '20s'; SET LOCAL timezone = 'UTC'"
