@@ -80,7 +80,7 @@ check: lint types contracts test ## What CI runs
 soak: $(VENV)/dev.stamp ## The long proofs: 10,000 random lives, 1,000 kills, every call failing (hours)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --soak tests/crash
 
-bench: $(VENV)/dev.stamp ## Time, money, memory and scale as ratios, in bench/RESULTS.md (6 min)
+bench: $(VENV)/dev.stamp ## Time, money, memory and scale as ratios, in bench/RESULTS.md (12 min)
 	@$(BIN)/python -m bench $(PART)
 
 licences: $(VENV)/dev.stamp ## What the layer ships and under which licence, as docs/LICENCES.md

@@ -14,7 +14,7 @@ from memolist_tts.core import pacing
 from memolist_tts.core.errors import DatabaseError
 from memolist_tts.core.model import Limits
 from memolist_tts.core.pacing import Pace, Seen
-from memolist_tts.core.slots import Slot, Slots
+from memolist_tts.core.slots import LEASE_AHEAD_S, Slot, Slots
 
 LATENCY_S = (1.2, 1.8)
 REFUSAL_S = (0.05, 0.15)
@@ -125,14 +125,19 @@ class Row:
 
 @dataclass
 class Tally:
-    """When requests were accepted, and when refused."""
+    """When requests were accepted, and when refused; and those of others that were accepted."""
 
     accepted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
 
     def minute(self, n: int) -> tuple[int, int]:
         """Accepted and refused in minute `n` from the first request on."""
         return _within(self.accepted, n), _within(self.refused, n)
+
+    def taken_by_others(self, n: int) -> int:
+        """Accepted of others in minute `n`."""
+        return _within(self.others, n)
 
 
 def _within(times: list[float], minute: int) -> int:
@@ -147,12 +152,13 @@ class Caller:
     ) -> None:
         self._world, self._provider, self._slots, self._tally = world, provider, slots, tally
         self._free = in_flight
+        self._calls: list[float] = []
         self._woken_at = -1.0
 
     def go_on(self) -> None:
         """Start every call that may start, and come back for the next one."""
         while self._free > 0:
-            at = self._slots.lease("provider/model", self._free)
+            at = self._slots.lease("provider/model", self._free, self._free_soon())
             if at > self._world.now:
                 if self._woken_at <= self._world.now or at < self._woken_at:
                     self._woken_at = at
@@ -160,19 +166,30 @@ class Caller:
                 return
             self._start(self._slots.use())
 
+    def _free_soon(self) -> int:
+        """As `Session` reckons it."""
+        known = self._slots.pace.latency_s if self._slots.pace else None
+        if known is None:
+            return 0
+        begun_by = self._world.now + LEASE_AHEAD_S - known
+        return sum(started <= begun_by for started in self._calls)
+
     def _start(self, slot: Slot) -> None:
         self._free -= 1
+        self._calls.append(self._world.now)
         arrival = self._world.now + self._world.random.uniform(*TRIP_S)
-        self._world.at(arrival, lambda: self._arrive(slot))
+        started = self._world.now
+        self._world.at(arrival, lambda: self._arrive(slot, started))
 
-    def _arrive(self, slot: Slot) -> None:
+    def _arrive(self, slot: Slot, started: float) -> None:
         verdict = self._provider.admit(self._world.now)
         (self._tally.accepted if verdict.accepted else self._tally.refused).append(self._world.now)
         takes_s = self._world.random.uniform(*(LATENCY_S if verdict.accepted else REFUSAL_S))
-        self._world.at(self._world.now + takes_s, lambda: self._end(slot, verdict))
+        self._world.at(self._world.now + takes_s, lambda: self._end(slot, started, verdict))
 
-    def _end(self, slot: Slot, verdict: Verdict) -> None:
+    def _end(self, slot: Slot, started: float, verdict: Verdict) -> None:
         self._free += 1
+        self._calls.remove(started)
         if verdict.accepted:
             self._slots.took(self._world.now - slot.at)
             self._slots.answered(slot, verdict.limits)
@@ -181,11 +198,14 @@ class Caller:
         self.go_on()
 
 
-def others(world: World, provider: Provider, rate_per_s: float, *, poisson: bool = False) -> None:
+def others(
+    world: World, provider: Provider, tally: Tally, rate_per_s: float, *, poisson: bool = False
+) -> None:
     """A foreign user of the account, for ever."""
 
     def call() -> None:
-        provider.admit(world.now)
+        if provider.admit(world.now).accepted:
+            tally.others.append(world.now)
         gap_s = world.random.expovariate(rate_per_s) if poisson else 1 / rate_per_s
         world.at(world.now + gap_s, call)
 
@@ -211,7 +231,7 @@ def share(
     world, tally = World(seed), Tally()
     row = Row(world, pace or pacing.opening(ceiling or pacing.OPENING_PER_MINUTE), ceiling)
     if foreign_per_s:
-        others(world, provider, foreign_per_s, poisson=poisson)
+        others(world, provider, tally, foreign_per_s, poisson=poisson)
     for at, is_down in zip(down or (), (True, False), strict=False):
         world.at(at, partial(setattr, row, "is_down", is_down))
     for _ in range(workers):

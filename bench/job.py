@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench import texts
 from bench.deployment import CARDS, IN_FLIGHT, LATENCY_S, Servers, servers
 from local.api import Api
 from memolist_tts.assemble import Worker
+from memolist_tts.core import verdict
 from memolist_tts.core.model import Completed, Options, Report, SpeechRequest
 
 BUCKET = "bench"
@@ -30,6 +32,8 @@ class Figures:
     bare_cpu_s: float
     job_s: float
     job_cpu_s: float
+    judging_cpu_s: float
+    """Of the job's: finding out whether each clip is sound, and levelling it."""
     throttled: int
     again_s: float
     again_calls: int
@@ -44,24 +48,26 @@ def measure() -> Figures:
 
 def _measure(found: Servers) -> Figures:
     url, worker = found.worker(BUCKET, TTS_PROVIDER="endpoint")
-    s3, storage_calls = boto3.client("s3"), _calls_of(worker)
+    storage_calls = _calls_of(worker)
     cards = texts.cards(CARDS)
     requests = [
         worker.request(text, worker.voice(language, Options()))
         for card in cards
         for language, text in zip(("en", "fr"), card, strict=True)
     ]
-    _bare(
-        found.speech_url, requests, s3
-    )  # the server renders each text once, before anything counts
+    openai = OpenAI(api_key="bench", base_url=found.speech_url, max_retries=0)
+    s3 = boto3.client("s3")
+    # The server renders each text once, and both clients load what they need, before it counts.
+    _bare(openai, s3, requests)
     found.tell("PUT", "/_state", {"latency_s": LATENCY_S})
-    _, bare_s, bare_cpu_s = _timed(lambda: _bare(found.speech_url, requests, s3))
+    _, bare_s, bare_cpu_s = _timed(lambda: _bare(openai, s3, requests))
     with Api(url) as api:
         warm_up = api.add_job(api.add_list(texts.cards(2, "Anna")))
         first, second = (api.add_job(api.add_list(cards)) for _ in range(2))
     # What the bare code has by now too: a client, and an account that has told its limit.
     _run(worker, warm_up)
-    report, job_s, job_cpu_s = _timed(lambda: _run(worker, first))
+    with _judging() as judging_s:
+        report, job_s, job_cpu_s = _timed(lambda: _run(worker, first))
     calls = len(found.tell("GET", "/_requests"))
     storage_calls.clear()
     _, again_s, _ = _timed(lambda: _run(worker, second))
@@ -70,6 +76,7 @@ def _measure(found: Servers) -> Figures:
         bare_cpu_s=bare_cpu_s,
         job_s=job_s,
         job_cpu_s=job_cpu_s,
+        judging_cpu_s=sum(judging_s),
         throttled=report.tally.throttled,
         again_s=again_s,
         again_calls=len(found.tell("GET", "/_requests")) - calls,
@@ -89,6 +96,29 @@ def _calls_of(worker: Worker) -> Counter[str]:
     return calls
 
 
+@contextmanager
+def _judging() -> Iterator[list[float]]:
+    """The processor seconds of each judgement and levelling meanwhile."""
+    spent: list[float] = []
+    plain = verdict.judge, verdict.publishable
+
+    def timed(act: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return act(*args, **more)
+            finally:
+                spent.append(time.thread_time() - began)
+
+        return call
+
+    verdict.judge, verdict.publishable = timed(plain[0]), timed(plain[1])
+    try:
+        yield spent
+    finally:
+        verdict.judge, verdict.publishable = plain
+
+
 def _run(worker: Worker, job_id: str) -> Report:
     report = worker.run(job_id, seconds=300, halt=threading.Event())
     if not isinstance(report.outcome, Completed):
@@ -103,14 +133,13 @@ def _timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
     return result, time.monotonic() - began, time.process_time() - cpu
 
 
-def _bare(base_url: str, requests: list[SpeechRequest], s3: Any) -> None:
+def _bare(openai: OpenAI, s3: Any, requests: list[SpeechRequest]) -> None:
     """What anybody would write: a thread pool, openai, boto3."""
-    client = OpenAI(api_key="bench", base_url=base_url, max_retries=0)
 
     def speak(numbered: tuple[int, SpeechRequest]) -> None:
         number, request = numbered
         body: dict[str, Any] = {name: request[name] for name in request if name != "provider"}
-        answer = client.audio.speech.create(**body)
+        answer = openai.audio.speech.create(**body)
         s3.put_object(
             Bucket=BUCKET, Key=f"bare/{number}.mp3", Body=answer.content,
             ContentType="audio/mpeg",

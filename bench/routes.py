@@ -85,18 +85,22 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.routes", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1)
-    rounds = parser.parse_args().rounds
+    medians = measure(parser.parse_args().rounds)
+    Console(highlight=False, width=100).print(_table(medians))
+    return int(medians["realtime"].wall_s / medians["endpoint"].wall_s > MOST)
+
+
+def measure(rounds: int = 1) -> dict[str, Figures]:
+    """By route: medians."""
     found: dict[str, list[Figures]] = {route: [] for route in ROUTES}
     with servers() as started:
         for nth in range(rounds):
             for route in ROUTES:
                 found[route].append(_measure(started, route, nth))
-    medians = {
+    return {
         route: Figures(*map(statistics.median, zip(*map(astuple, each), strict=True)))
         for route, each in found.items()
     }
-    Console(highlight=False, width=100).print(_table(medians))
-    return int(medians["realtime"].wall_s / medians["endpoint"].wall_s > MOST)
 
 
 def _measure(servers: Servers, route: str, nth: int) -> Figures:

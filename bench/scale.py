@@ -10,6 +10,7 @@ from statistics import median
 
 from local.postgres import Postgres, connect
 from local.schema import Shape, create_tables
+from memolist_tts.core.chunk import TURN_S
 from memolist_tts.core.model import Clip, ClipId, HandedBack, Job, Language, Result, State, Stop
 from memolist_tts.postgres.connection import Database
 from memolist_tts.postgres.jobs import Jobs
@@ -123,7 +124,7 @@ def _one_run(book: Jobs, job_id: str, timed: Callable[[str], AbstractContextMana
     with timed("flush"):
         book.flush(job, results, clips, total=len(results), renew_s=0)
     with timed("other users"):
-        book.others_wait(Job(id=job.id, list_id="", lease="", attempts_before=0, group="u"), 1e9)
+        book.others_wait(Job(id=job.id, list_id="", lease="", attempts_before=0, group="u"), TURN_S)
     with timed("settle"):
         book.settle(job, HandedBack(stop=Stop(code="bench", message="", delay_s=1e6)), begun=[])
 

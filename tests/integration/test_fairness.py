@@ -20,7 +20,7 @@ from memolist_tts.core.model import HandedBack, Report
 from memolist_tts.poll import poll
 from memolist_tts.settings import Needs, Settings
 
-CARDS = 4
+CARDS, IN_FLIGHT = 4, 2
 
 
 @dataclass
@@ -61,7 +61,7 @@ def place(
     variables = {
         "DATABASE_URL": url, "OPENAI_BASE_URL": speech_server.base_url, "OPENAI_API_KEY": "none",
         "STORAGE_TYPE": "local", "LOCAL_STORAGE_PATH": str(tmp_path), "FLUSH_SECONDS": "0.1",
-        "POLL_INTERVAL_MS": "50", "MAX_IN_FLIGHT": "2",
+        "POLL_INTERVAL_MS": "50", "MAX_IN_FLIGHT": str(IN_FLIGHT),
     }  # fmt: skip
     worker = Worker(Settings.load(Needs.WORKER, variables))
     with Api(url) as api:
@@ -145,8 +145,33 @@ def test_one_s_own_jobs_end_nobody_s_turn(place: Place) -> None:
     assert not isinstance(report.outcome, HandedBack)
 
 
-def test_a_user_served_a_moment_ago_ends_nobody_s_turn(place: Place) -> None:
-    done, again = place.job("quiet", cards=1), place.job("quiet", cards=1)
+def test_a_user_served_a_moment_ago_has_the_next_turn_where_another_has_had_more(
+    place: Place,
+) -> None:
+    place.speech.set_latency(0.2)
+    place.worker.run(place.job("quiet", cards=1), seconds=60, halt=place.halt)
+    long = place.job("busy", cards=40)
+
+    thread = place.run()
+    for progress in follow(place.api, long):
+        if progress.done > 4:
+            break
+    one = place.job("quiet", cards=1)
+    asked = len(place.speech.requests)
+    *_, last = follow(place.api, one)
+    place.halt.set()
+    thread.join(PATIENCE_S)
+
+    assert last.status == "completed"
+    meanwhile = [seen.input or "" for seen in place.speech.requests[asked:]]
+    first = next(n for n, text in enumerate(meanwhile) if "quiet" in text)
+    # The two that are under way, those of the time until the next look, and their next.
+    assert first <= 3 * IN_FLIGHT
+
+
+def test_a_user_served_as_much_a_moment_ago_ends_nobody_s_turn(place: Place) -> None:
+    place.speech.set_latency(0.1)
+    done, again = place.job("quiet"), place.job("quiet", cards=1)
     place.worker.run(done, seconds=60, halt=place.halt)
     first = place.job("busy")
 

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
-from math import pi, sin
+from math import log10, pi, sin
 from pathlib import Path
 
 import lameenc
 import pytest
 from py_nanotts import NanoTTS
 
-from memolist_tts.core.mp3 import join, walk
+from memolist_tts.core.mp3 import decode, join, walk
 from memolist_tts.core.verdict import Verdict, judge, publishable
 
 PHRASES = Path(__file__).parents[1] / "data" / "phrases.csv"
@@ -136,6 +136,20 @@ def test_every_published_clip_is_level(clips: list[Clip], verdicts: list[Verdict
         assert stored.active_dbfs == pytest.approx(-20, abs=0.8)
         assert stored.peak_dbfs < -1
         assert stored.duration_ms == verdict.duration_ms
+
+
+def test_the_level_of_speech_is_that_of_its_samples(some: list[Clip]) -> None:
+    window = RATE // 50
+    for clip in some:
+        samples = array("h", decode(clip.mp3, walk(clip.mp3)).samples)
+        starts = range(0, len(samples) - window + 1, window)
+        powers = [sum(s * s for s in samples[at : at + window]) / window for at in starts]
+        active = [power for power in powers if power >= max(powers) / 10**4]
+        verdict = judge(clip.mp3, clip.text)
+        rms = (sum(active) / len(active)) ** 0.5 / 32_768
+        assert verdict.active_dbfs == pytest.approx(20 * log10(rms), abs=0.01)
+        peak = max(map(abs, samples)) / 32_768
+        assert verdict.peak_dbfs == pytest.approx(20 * log10(peak), abs=0.01)
 
 
 @pytest.mark.parametrize("sound", ["silent", "hiss at -62 dBFS", "noise", "tone"])

@@ -10,6 +10,7 @@ from contextlib import suppress
 from math import log10, pi, sin
 
 import lameenc
+import miniaudio
 import pytest
 
 from memolist_tts.core.mp3 import (
@@ -64,8 +65,16 @@ def encoded(pcm: bytes, rate: int = 24_000, channels: int = 1, vbr: bool = False
     return bytes(encoder.encode(pcm) + encoder.flush())
 
 
+def sound(mp3: bytes) -> array[int]:
+    return array("h", decode(mp3, walk(mp3)).samples)
+
+
+def levelled(mp3: bytes, steps: int) -> bytes:
+    return level(mp3, walk(mp3), steps)
+
+
 def rms_dbfs(mp3: bytes) -> float:
-    samples = decode(mp3).samples
+    samples = sound(mp3)
     return 10 * log10(sum(s * s for s in samples) / len(samples) / 32_768**2)
 
 
@@ -97,9 +106,22 @@ def test_the_walk_knows_what_the_decoder_gives(
     frames = walk(mp3)
 
     assert frames.format == Format(version, rate, channels)
-    sound = decode(mp3)
-    assert (sound.sample_rate, len(sound.samples)) == (rate, frames.sample_count)
+    pcm = decode(mp3, frames)
+    assert (pcm.sample_rate, pcm.sample_count) == (rate, frames.sample_count)
     assert frames.duration_ms == round(1000 * frames.sample_count / rate)
+
+
+def test_the_channels_of_a_clip_are_mixed_to_their_mean() -> None:
+    left, right = array("h", tone(0.3)), array("h", tone(0.3, amplitude=4_000)[::-1])
+    both = array("h", (sample for pair in zip(left, right, strict=True) for sample in pair))
+    mp3 = encoded(both.tobytes(), 24_000, 2)
+
+    mixed = sound(mp3)
+
+    decoded = miniaudio.mp3_read_s16(mp3).samples
+    assert mixed == array(
+        "h", ((a + b) // 2 for a, b in zip(decoded[::2], decoded[1::2], strict=True))
+    )
 
 
 @pytest.mark.parametrize(("rate", "channels"), [format[:2] for format in FORMATS])
@@ -109,12 +131,12 @@ def test_levelling_changes_loudness_by_steps_and_nothing_else(
 ) -> None:
     mp3 = encoded(tone(0.3, rate, channels), rate, channels, vbr)
 
-    softer = level(mp3, -4)
+    softer = levelled(mp3, -4)
 
     assert rms_dbfs(softer) - rms_dbfs(mp3) == pytest.approx(-4 * GAIN_STEP_DB, abs=0.02)
     assert len(softer) == len(mp3)
     assert walk(softer).sample_count == walk(mp3).sample_count
-    assert level(softer, 4) == mp3
+    assert levelled(softer, 4) == mp3
 
 
 def test_a_frame_of_the_provider_lasts_24_ms(clip: bytes) -> None:
@@ -242,8 +264,8 @@ def test_tags_round_the_frames_are_skipped_and_stripped(
     tagged = before + clip + after
 
     assert walk(tagged).duration_ms == walk(clip).duration_ms
-    assert level(tagged, 0) == clip
-    assert decode(tagged).samples == decode(clip).samples
+    assert levelled(tagged, 0) == clip
+    assert sound(tagged) == sound(clip)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +275,7 @@ def test_an_index_frame_is_no_sound(clip: bytes, mark: bytes, offset: int) -> No
     indexed = ID3V2 + index_frame(clip, mark, offset) + clip
 
     assert walk(indexed).duration_ms == walk(clip).duration_ms
-    assert level(indexed, 0) == clip
+    assert levelled(indexed, 0) == clip
 
 
 def test_an_index_frame_alone_is_broken(clip: bytes) -> None:
@@ -287,9 +309,9 @@ def test_a_joined_clip_is_its_parts_sample_for_sample(clip: bytes) -> None:
     joined = join([ID3V2 + clip + ID3V1, index_frame(clip, b"Info", 13) + other, clip])
 
     assert joined == clip + other + clip
-    together = decode(joined).samples
-    apart = decode(clip).samples + decode(other).samples + decode(clip).samples
-    seams = {len(decode(clip).samples), len(decode(clip).samples) + len(decode(other).samples)}
+    together, first, second = sound(joined), sound(clip), sound(other)
+    apart = first + second + first
+    seams = {len(first), len(first) + len(second)}
     # The decoder's filters ring over a seam for one frame; everything else is the same.
     assert len(together) == len(apart)
     assert all(
@@ -318,18 +340,18 @@ def test_nothing_cannot_be_joined() -> None:
 def test_silence_stays_silent_however_loud_it_is_made() -> None:
     silence = encoded(bytes(9_600))
 
-    assert not any(decode(level(silence, 20)).samples)
+    assert not any(sound(levelled(silence, 20)))
 
 
 def test_a_gain_never_leaves_its_eight_bits(clip: bytes) -> None:
     lowest, highest = walk(clip).step_room
 
-    assert walk(level(clip, lowest)).step_room[0] >= lowest
-    assert walk(level(clip, highest)).step_room[1] == 0
+    assert walk(levelled(clip, lowest)).step_room[0] >= lowest
+    assert walk(levelled(clip, highest)).step_room[1] == 0
     with pytest.raises(ValueError, match=f"only {lowest} to {highest} fit"):
-        level(clip, highest + 1)
+        levelled(clip, highest + 1)
     with pytest.raises(ValueError, match="fit"):
-        level(clip, lowest - 1)
+        levelled(clip, lowest - 1)
 
 
 def test_frames_under_a_crc_are_read_but_not_levelled() -> None:
@@ -338,7 +360,7 @@ def test_frames_under_a_crc_are_read_but_not_levelled() -> None:
     assert walk(mp3).duration_ms == 120
     assert walk(mp3).step_room == (0, 0)
     with pytest.raises(ValueError, match="only 0 to 0 fit"):
-        level(mp3, 1)
+        levelled(mp3, 1)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +382,8 @@ def test_steps_reach_the_target_unless_the_peak_forbids(
     assert gain_steps(rms_dbfs, peak_dbfs) == steps
 
 
-def test_the_decoder_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, memolist_tts.core.verdict; sys.exit('miniaudio' in sys.modules)"
+@pytest.mark.parametrize("module", ["miniaudio", "audioop"])
+def test_what_a_decoder_takes_is_not_imported_before_it_is_needed(module: str) -> None:
+    code = f"import sys, memolist_tts.core.verdict; sys.exit('{module}' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

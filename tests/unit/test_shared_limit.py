@@ -33,6 +33,13 @@ def window(n: int) -> Provider:
     return FixedWindow(per_minute=n, begins=25)
 
 
+def used(tally: Tally, n: int, minutes: range) -> tuple[float, float]:
+    """Over `minutes`: accepted of what other users left of `n`, and refused of all sent."""
+    accepted, refused = map(sum, zip(*map(tally.minute, minutes), strict=True))
+    left = sum(n - tally.taken_by_others(minute) for minute in minutes)
+    return accepted / left, refused / (accepted + refused)
+
+
 def check(tally: Tally, free_per_minute: float, minutes: range = range(MINUTES)) -> None:
     for n in minutes:
         accepted, refused = tally.minute(n)
@@ -96,10 +103,72 @@ def test_half_of_an_account_that_another_user_takes_is_left_to_him(
 
 
 @pytest.mark.parametrize("n", [500, 3000])
-def test_another_user_of_a_bucket_of_a_second_is_found_within_a_minute(n: int) -> None:
-    tally, _ = share(second(n), minutes=MINUTES, foreign_per_s=n / 120)
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("make", [bucket, counting_bucket])
+def test_what_another_user_who_comes_at_random_leaves_is_used_and_no_more(
+    make: Callable[[int], Provider], n: int, seed: int
+) -> None:
+    tally, _ = share(make(n), minutes=MINUTES, foreign_per_s=n / 120, poisson=True, seed=seed)
 
-    check(tally, n / 2, range(1, MINUTES))
+    accepted, _ = used(tally, n, range(MINUTES))
+    assert accepted >= ACCEPTED
+    assert not tally.refused
+
+
+@pytest.mark.parametrize("n", [500, 3000])
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_another_user_of_a_bucket_of_a_second_is_found_within_a_minute(n: int, seed: int) -> None:
+    tally, _ = share(second(n), minutes=MINUTES, foreign_per_s=n / 120, seed=seed)
+
+    _, refused = used(tally, n, range(1))
+    assert refused <= 0.04
+    accepted, refused = used(tally, n, range(1, MINUTES))
+    assert accepted >= ACCEPTED
+    assert refused <= 0.007
+
+
+@pytest.mark.parametrize(
+    ("n", "least_accepted", "most_refused"), [(500, 0.67, 0.017), (1200, 0.88, 0.008),
+                                              (3000, 0.92, 0.004)],
+)  # fmt: skip
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_a_bucket_of_a_second_and_another_user_who_comes_at_random(
+    n: int, least_accepted: float, most_refused: float, seed: int
+) -> None:
+    tally, _ = share(second(n), minutes=MINUTES, foreign_per_s=n / 120, poisson=True, seed=seed)
+
+    _, refused = used(tally, n, range(1))
+    assert refused <= 0.055
+    accepted, refused = used(tally, n, range(1, MINUTES))
+    assert accepted >= least_accepted
+    assert refused <= most_refused
+
+
+@pytest.mark.parametrize(
+    ("make", "n", "at_first"),
+    [(bucket, 60, 0.03), (bucket, 120, 0.02), (bucket, 300, 0.0), (second, 120, 0.04),
+     (second, 300, 0.007)],
+)  # fmt: skip
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_a_small_account_costs_a_refusal_or_two_before_its_limit_is_known(
+    make: Callable[[int], Provider], n: int, at_first: float, seed: int
+) -> None:
+    tally, _ = share(make(n), minutes=MINUTES, seed=seed)
+
+    _, refused = used(tally, n, range(1))
+    assert refused <= at_first
+    accepted, refused = used(tally, n, range(1, MINUTES))
+    assert accepted >= ACCEPTED
+    assert refused <= REFUSED
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_a_window_that_nothing_tells_is_stayed_under_after_the_first_minute(seed: int) -> None:
+    tally, _ = share(window(500), minutes=MINUTES, seed=seed)
+
+    accepted, refused = used(tally, 500, range(1, MINUTES))
+    assert accepted >= 0.79
+    assert refused <= REFUSED
 
 
 def test_under_a_ceiling_of_half_another_user_s_half_is_never_touched() -> None:
@@ -120,11 +189,17 @@ def test_workers_that_cannot_reach_the_row_go_on_with_their_shares(
     check(tally, 500, range(3))
 
 
-def test_workers_that_never_reached_the_row_stay_under_the_ceiling() -> None:
-    tally, _ = share(window(500), minutes=2, ceiling=500, down=(0, 120))
+@pytest.mark.parametrize(
+    ("make", "known"), [(bucket, {}), (second, {}), (window, {"ceiling": 500})]
+)
+def test_three_workers_that_never_reached_the_row_take_a_quarter_each(
+    make: Callable[[int], Provider], known: dict[str, Any]
+) -> None:
+    tally, _ = share(make(500), minutes=3, down=(0, 180), **known)
 
     assert not tally.refused
-    assert tally.minute(1)[0] > 0.7 * 500
+    accepted, _ = used(tally, 500, range(1, 3))
+    assert accepted == pytest.approx(0.75, abs=0.02)
 
 
 def test_a_worker_that_comes_and_one_that_goes_change_nothing() -> None:

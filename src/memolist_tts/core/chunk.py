@@ -59,7 +59,8 @@ DATABASE_DELAY_S = 30.0
 GRACE_S = 10.0
 """How much a lease outlives the run's hard deadline."""
 TURN_S = 20.0
-"""A user who waits has their turn once nobody has served them for so long."""
+"""A user who waits has their turn once nobody has served them for so long, or less of theirs
+was spoken in it: two who have much to be spoken change places so often."""
 MOST_CHANGES = 5
 """How often a card may change under our hands before its utterance is given up."""
 LONGEST_QUEUE_DELAY_S = 900.0

@@ -6,18 +6,19 @@ usual extension to low sample rates.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor
-from operator import add
 from typing import NamedTuple
 
 from memolist_tts.core.errors import MemolistError
 
 GAIN_STEP_DB = 1.505
 """One step of `global_gain`: a factor of the fourth root of 2."""
+
+SAMPLE_BYTES = 2
+"""Of decoded sound."""
 
 _BIT_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _BIT_RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -81,10 +82,14 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Pcm:
-    """Decoded sound: one channel of signed 16-bit samples."""
+    """Decoded sound: one channel of signed 16-bit samples, in the machine's byte order."""
 
-    samples: array[int]
+    samples: bytes
     sample_rate: int
+
+    @property
+    def sample_count(self) -> int:
+        return len(self.samples) // SAMPLE_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,24 +99,15 @@ class _Header:
     sample_count: int
     side_start: int
     side_bytes: int
-    pointer_bits: int
+    pointer_shift: int
+    """How far main_data_begin is from the end of the side information."""
     gain_shifts: tuple[int, ...]
     has_crc: bool
-
-    @property
-    def capacity_bits(self) -> int:
-        return 8 * (self.size_bytes - self.side_start - self.side_bytes)
+    capacity_bits: int
 
     def side_info(self, data: bytes | bytearray, position: int) -> int:
         begin = position + self.side_start
         return int.from_bytes(data[begin : begin + self.side_bytes], "big")
-
-    def main_data_begin(self, side: int) -> int:
-        return side >> (8 * self.side_bytes - self.pointer_bits)
-
-    def main_data_bits(self, side: int) -> int:
-        above = _PART_LENGTH_ABOVE_GAIN
-        return sum(side >> (shift + above) & 0xFFF for shift in self.gain_shifts)
 
 
 def walk(data: bytes) -> Frames:
@@ -128,14 +124,17 @@ def walk(data: bytes) -> Frames:
     has_crc = False
     for position, header in _headers(data, start, end, first.format):
         side = header.side_info(data, position)
-        begin = filled_bits - 8 * header.main_data_begin(side)
+        begin = filled_bits - 8 * (side >> header.pointer_shift)
         filled_bits += header.capacity_bits
         if begin < used_bits:
             raise BrokenMp3(f"frame {count} needs data that isn't in the stream")
-        used_bits = begin + header.main_data_bits(side)
+        used_bits = begin
+        for shift in header.gain_shifts:
+            above = side >> shift
+            gains.add(above & 0xFF)
+            used_bits += above >> _PART_LENGTH_ABOVE_GAIN & 0xFFF
         if used_bits > filled_bits:
             raise BrokenMp3(f"frame {count} claims more data than it holds")
-        gains.update(side >> shift & 0xFF for shift in header.gain_shifts)
         has_crc = has_crc or header.has_crc
         count += 1
     return Frames(
@@ -148,21 +147,25 @@ def walk(data: bytes) -> Frames:
     )
 
 
-def decode(data: bytes) -> Pcm:
-    """The sound of a clip, all channels mixed to one. Raises `BrokenMp3`.
+def decode(data: bytes, frames: Frames) -> Pcm:
+    """The sound of a clip that `walk` found to be `frames`, all channels mixed to one.
 
     Decodes the bare frames, so that nothing is trimmed by what a tag says and
-    the length is comparable with `walk`'s.
+    the length is comparable with `walk`'s. Raises `BrokenMp3`.
     """
-    # Its import costs 160 ms, which a run that finds everything stored never pays.
+    # These imports cost 160 ms, which a run that finds everything stored never pays.
+    import audioop
+
     import miniaudio
 
-    frames = walk(data)
     try:
         sound = miniaudio.mp3_read_s16(data[frames.start : frames.end])
     except miniaudio.DecodeError as error:
         raise BrokenMp3(f"no decoder can read it: {error}") from error
-    return Pcm(_mixed(sound.samples, sound.nchannels), sound.sample_rate)
+    samples = sound.samples.tobytes()
+    if sound.nchannels > 1:
+        samples = audioop.tomono(samples, SAMPLE_BYTES, 0.5, 0.5)
+    return Pcm(samples, sound.sample_rate)
 
 
 def join(parts: Sequence[bytes]) -> bytes:
@@ -185,13 +188,12 @@ def join(parts: Sequence[bytes]) -> bytes:
     )
 
 
-def level(data: bytes, steps: int) -> bytes:
-    """The bare frames of a clip, louder by `steps` x 1.505 dB (softer when negative).
+def level(data: bytes, frames: Frames, steps: int) -> bytes:
+    """The bare `frames` of a clip, louder by `steps` x 1.505 dB (softer when negative).
 
     Lossless: only the `global_gain` of each granule changes, never size or
-    duration. Raises `BrokenMp3`, and ValueError outside the clip's `step_room`.
+    duration. Raises ValueError outside the clip's `step_room`.
     """
-    frames = walk(data)
     lowest, highest = frames.step_room
     bare = data[frames.start : frames.end]
     if steps == 0:
@@ -297,17 +299,21 @@ def _header(word: bytes) -> _Header | None:
     has_crc = not bits >> 16 & 1
     size = sample_count * 125 * bit_rates[rate_index] // rate + (bits >> 9 & 1)
     pointer_bits, side_bytes, gain_shifts = _side_layout(version, channels)
-    header = _Header(
+    side_start = _HEADER_BYTES + _CRC_BYTES * has_crc
+    capacity_bits = 8 * (size - side_start - side_bytes)
+    if capacity_bits < 0:
+        return None
+    return _Header(
         format=Format(version, rate, channels),
         size_bytes=size,
         sample_count=sample_count,
-        side_start=_HEADER_BYTES + _CRC_BYTES * has_crc,
+        side_start=side_start,
         side_bytes=side_bytes,
-        pointer_bits=pointer_bits,
+        pointer_shift=8 * side_bytes - pointer_bits,
         gain_shifts=gain_shifts,
         has_crc=has_crc,
+        capacity_bits=capacity_bits,
     )
-    return header if header.capacity_bits >= 0 else None
 
 
 def _side_layout(version: str, channels: int) -> tuple[int, int, tuple[int, ...]]:
@@ -338,9 +344,3 @@ def _what_it_is(data: bytes, start: int) -> str:
     if text.isprintable() and len(text) > len(head) // 2:
         return f"text: {text}"
     return f"no frame at byte {start}: {head[:8].hex(' ')}"
-
-
-def _mixed(samples: array[int], channels: int) -> array[int]:
-    if channels == 1:
-        return samples
-    return array("h", (both >> 1 for both in map(add, samples[::2], samples[1::2])))

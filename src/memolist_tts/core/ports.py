@@ -149,7 +149,11 @@ class Jobs(Protocol):
         ...
 
     def others_wait(self, job: Job, turn_s: float) -> bool:
-        """Whether another user waits whom nobody has served for `turn_s` seconds."""
+        """Whether another user waits whose turn it is before this job's user.
+
+        Of their jobs that were worked on in the last `turn_s` seconds, theirs have less
+        than half as much spoken, or they have none.
+        """
         ...
 
     def abandon(self, job: Job, *, begun: Sequence[ClipId]) -> None:

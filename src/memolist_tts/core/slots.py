@@ -86,25 +86,27 @@ class Slots:
         """Whether the provider asked for a rest when last heard of."""
         return self.pace is not None and self.pace.blocked_s > 0
 
-    def lease(self, name: str, wanted: int) -> float:
+    def lease(self, name: str, wanted: int, soon: int = 0) -> float:
         """Have at least one slot of the bucket `name`; when it may be used (on the clock).
 
-        `wanted`: calls that could start now.
+        `wanted`: calls that could start now. `soon`: those that likely could within
+        `LEASE_AHEAD_S`.
         """
         self._name = name
         if not self._leased:
-            self._exchange(max(1, min(wanted, self._most())))
+            at_once, ahead = self._parts()
+            self._exchange(max(1, min(wanted, max(at_once, ahead)), min(wanted + soon, ahead)))
         return self._leased[0].at
 
-    def _most(self) -> int:
-        """What is free at once, else this run's part of what comes in a moment."""
+    def _parts(self) -> tuple[int, int]:
+        """This run's part of what is free at once, and of what comes in a moment."""
         pace = self.pace
         if pace is None:
-            return 1
+            return 1, 1
         share = 1.0 if self._apart is not None else self.share
         is_known = pace.limit_per_minute is not None or self._book.has_ceiling
         ahead_s = LEASE_AHEAD_S if is_known else CAREFUL_AHEAD_S
-        return math.ceil(share * max(pace.rate_per_s * ahead_s, pace.tokens))
+        return math.ceil(share * pace.tokens), math.ceil(share * pace.rate_per_s * ahead_s)
 
     @property
     def share(self) -> float:

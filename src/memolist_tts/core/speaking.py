@@ -31,7 +31,7 @@ from memolist_tts.core.errors import (
 from memolist_tts.core.model import Clip, ClipId, Line, Stop
 from memolist_tts.core.ports import PaceBook, Shelf, Speaker
 from memolist_tts.core.purse import Purse
-from memolist_tts.core.slots import Slot, Slots
+from memolist_tts.core.slots import LEASE_AHEAD_S, Slot, Slots
 from memolist_tts.core.takes import Answer, Rejected, Stored, Unfinished, Work
 
 TRIES = 3
@@ -324,7 +324,8 @@ class Session:
     def _has_slot(self) -> bool:
         line = self._ready[0].line
         wanted = min(self._free, len(self._ready))
-        at = self._slots.lease(f"{line.provider}/{line.voice.model}", wanted)
+        soon = min(self._free_soon(), len(self._ready) - wanted)
+        at = self._slots.lease(f"{line.provider}/{line.voice.model}", wanted, soon)
         wait_s = at - self._terms.clock()
         is_late = wait_s > LONGEST_IDLE_S or at + self._call_s() > self._terms.deadline
         if is_late and self._slots.is_blocked:
@@ -336,6 +337,14 @@ class Session:
                 )
             )
         return wait_s <= 0 and self.stop is None
+
+    def _free_soon(self) -> int:
+        """Calls under way that will likely have ended while the slots leased now are used."""
+        known = self._slots.pace.latency_s if self._slots.pace else None
+        if known is None:
+            return 0
+        begun_by = self._terms.clock() + LEASE_AHEAD_S - known
+        return sum(ticket.started <= begun_by for ticket in self._calls)
 
     def _next_event(self) -> float:
         """When something may start without anything having ended."""

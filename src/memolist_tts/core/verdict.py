@@ -11,10 +11,18 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf, log, log10
-from operator import mul
+from math import inf, log, log10, sqrt
 
-from memolist_tts.core.mp3 import BrokenMp3, Pcm, decode, gain_steps, level, walk
+from memolist_tts.core.mp3 import (
+    SAMPLE_BYTES,
+    BrokenMp3,
+    Frames,
+    Pcm,
+    decode,
+    gain_steps,
+    level,
+    walk,
+)
 
 DECODE_GAP_S = 0.060
 SILENT_DBFS = -45.0
@@ -30,8 +38,10 @@ SHORTEST_NUMBER_RATIO = 0.20
 SEVERAL_WORDS_RATIO = (0.50, 2.2)
 
 _WINDOWS_A_SECOND = 50
-_ACTIVE_RANGE_DB = 40.0
-_FULL_SCALE_POWER = 32_768.0**2
+_ACTIVE_RANGE = 100
+"""40 dB."""
+_WIDE_BYTES = 4
+_FULL_SCALE = 1 << 31
 _FLOOR_DBFS = -120.0
 _FIXED_S = 0.20
 _UNIT_S = 0.060
@@ -76,6 +86,8 @@ class Verdict:
     """Never publish: speak again, then give the utterance up."""
     soft: tuple[Fault, ...] = ()
     """Speak again once and keep the better take."""
+    frames: Frames | None = None
+    """Where in the take the sound is."""
     duration_ms: int = 0
     speech_ms: int = 0
     """From the first to the last active window: the duration less lead and tail."""
@@ -130,7 +142,7 @@ def judge(
     pace: float = 1.0,
     transcript: str | None = None,
 ) -> Verdict:
-    """Judge one take of the text `spoken`, in some 5 ms a 2 s clip.
+    """Judge one take of the text `spoken`, in some 1 ms a 2 s clip.
 
     `speed` is what was asked of the provider, `pace` the voice's own usual
     `ratio` (1.25 for the gpt-4o family). Never raises on what `mp3` holds.
@@ -139,20 +151,21 @@ def judge(
     """
     try:
         frames = walk(mp3)
-        pcm = decode(mp3)
+        pcm = decode(mp3, frames)
     except BrokenMp3 as broken:
         return Verdict(hard=(Fault(FaultCode(broken.code), f"not sound MP3: {broken}"),))
     sound = _measure(pcm)
     needed_s = pace * needed_time_s(spoken) / speed
     ratio = sound.speech_s / needed_s
     hard = [
-        *_length_faults(len(pcm.samples) / pcm.sample_rate, frames.duration_ms / 1000),
+        *_length_faults(pcm.sample_count / pcm.sample_rate, frames.duration_ms / 1000),
         *_sound_faults(sound, spoken, ratio, needed_s, pace * marked_time_s(spoken) / speed),
         *_transcript_faults(transcript, spoken, language),
     ]
     return Verdict(
         hard=tuple(hard),
         soft=tuple(_soft_faults(sound)),
+        frames=frames,
         duration_ms=frames.duration_ms,
         speech_ms=round(1000 * sound.speech_s),
         needed_ms=round(1000 * needed_s),
@@ -162,11 +175,6 @@ def judge(
     )
 
 
-def better(first: Verdict, second: Verdict) -> Verdict:
-    """The take to keep of two; the first where they are alike."""
-    return min(first, second, key=lambda verdict: verdict.badness)
-
-
 def publishable(mp3: bytes, verdict: Verdict) -> bytes:
     """What is stored of a sound take: bare frames, levelled without loss.
 
@@ -174,11 +182,12 @@ def publishable(mp3: bytes, verdict: Verdict) -> bytes:
     gains' 8 bits allow; the bytes stay as they are where nothing is to change.
     Raises ValueError for a take that isn't sound.
     """
-    if not verdict.is_sound:
+    frames = verdict.frames
+    if frames is None or not verdict.is_sound:
         raise ValueError(f"not to be published: {verdict.reason}")
-    lowest, highest = walk(mp3).step_room
+    lowest, highest = frames.step_room
     wanted = gain_steps(verdict.active_dbfs, verdict.peak_dbfs)
-    return level(mp3, max(lowest, min(highest, wanted)))
+    return level(mp3, frames, max(lowest, min(highest, wanted)))
 
 
 def needed_time_s(spoken: str) -> float:
@@ -219,36 +228,49 @@ def _is_acronym(word: str) -> bool:
 
 
 def _measure(pcm: Pcm) -> _Sound:
-    levels = [_dbfs(power) for power in _window_powers(pcm)]
+    levels, end_level = _levels(pcm)
     loudest = max(levels)
-    active = [i for i, dbfs in enumerate(levels) if dbfs >= loudest - _ACTIVE_RANGE_DB]
+    active = [i for i, level in enumerate(levels) if level >= loudest / _ACTIVE_RANGE]
     first, last = active[0], active[-1]
     ordered = sorted(levels[first : last + 1])
-    end = pcm.samples[-2 * pcm.sample_rate // _WINDOWS_A_SECOND :]
     return _Sound(
         lead_s=first / _WINDOWS_A_SECOND,
         speech_s=(last + 1 - first) / _WINDOWS_A_SECOND,
         tail_s=(len(levels) - 1 - last) / _WINDOWS_A_SECOND,
         window_count=len(ordered),
-        spread_db=_percentile(ordered, 0.9) - _percentile(ordered, 0.1),
-        end_drop_db=loudest - _dbfs(sum(map(mul, end, end)) / len(end) / _FULL_SCALE_POWER),
-        active_dbfs=_dbfs(sum(10 ** (levels[i] / 10) for i in active) / len(active)),
-        peak_dbfs=_dbfs(max(max(pcm.samples), -min(pcm.samples)) ** 2 / _FULL_SCALE_POWER),
+        spread_db=_dbfs(_percentile(ordered, 0.9)) - _dbfs(_percentile(ordered, 0.1)),
+        end_drop_db=_dbfs(loudest) - _dbfs(end_level),
+        active_dbfs=_dbfs(sqrt(sum(levels[i] ** 2 for i in active) / len(active))),
+        peak_dbfs=_dbfs(_peak(pcm)),
     )
 
 
-def _window_powers(pcm: Pcm) -> list[float]:
-    """Mean power of each whole 20 ms against full scale."""
-    size, samples = pcm.sample_rate // _WINDOWS_A_SECOND, pcm.samples
-    windows = (samples[i : i + size] for i in range(0, len(samples) - size + 1, size))
-    return [sum(map(mul, window, window)) / size / _FULL_SCALE_POWER for window in windows]
+def _levels(pcm: Pcm) -> tuple[list[int], int]:
+    """The RMS of each whole 20 ms, and that of the last 40 ms, of `_FULL_SCALE`."""
+    import audioop
+
+    # An RMS is a whole number here: too coarse for soft samples of 16 bits, not so of 32.
+    samples = memoryview(audioop.lin2lin(pcm.samples, SAMPLE_BYTES, _WIDE_BYTES))
+    size = _WIDE_BYTES * (pcm.sample_rate // _WINDOWS_A_SECOND)
+    end = _WIDE_BYTES * (2 * pcm.sample_rate // _WINDOWS_A_SECOND)
+    starts = range(0, len(samples) - size + 1, size)
+    levels = [audioop.rms(samples[at : at + size], _WIDE_BYTES) for at in starts]
+    return levels, audioop.rms(samples[-end:], _WIDE_BYTES)
 
 
-def _dbfs(power: float) -> float:
-    return max(_FLOOR_DBFS, 10 * log10(power)) if power else _FLOOR_DBFS
+def _peak(pcm: Pcm) -> int:
+    """The largest sample, of `_FULL_SCALE`."""
+    import audioop
+
+    lowest, highest = audioop.minmax(pcm.samples, SAMPLE_BYTES)
+    return max(highest, -lowest) << 8 * (_WIDE_BYTES - SAMPLE_BYTES)
 
 
-def _percentile(ordered: list[float], share: float) -> float:
+def _dbfs(level: float) -> float:
+    return max(_FLOOR_DBFS, 20 * log10(level / _FULL_SCALE)) if level else _FLOOR_DBFS
+
+
+def _percentile(ordered: list[int], share: float) -> int:
     return ordered[round(share * (len(ordered) - 1))]
 
 

@@ -27,7 +27,7 @@ SAFETY_S = 3.0
 """Kept back from the function's timeout: a kill runs no Python code."""
 ANNOUNCE_S, SHUTDOWN_S = 3.5, 15.0
 """How long telling the bus, and asking when the model closes, may take at the worst."""
-LEAST_TURN_S = 30.0
+LEAST_TURN_S = 5.0
 """A user's message may be on its way: what waits for it need not hurry others."""
 COMES_BACK_S = 30
 """When a message is tried again whose job isn't there yet (the API may not have committed)."""

@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import pg8000.exceptions
@@ -22,6 +23,8 @@ from memolist_tts.postgres.url import Address, parse
 
 T = TypeVar("T")
 Row = dict[str, Any]
+# As `Connection.run` does, but once a statement: it reads them letter by letter.
+_parsed = lru_cache(maxsize=256)(pg8000.native.to_statement)
 
 # SET LOCAL, since a pooler refuses both as startup parameters and SET leaks to the next client.
 BEGIN = "BEGIN; SET LOCAL statement_timeout = '20s'; SET LOCAL timezone = 'UTC'"
@@ -44,12 +47,16 @@ class Transaction:
 
     def rows(self, sql: str, **params: object) -> list[Row]:
         """Run one statement; rows as dictionaries (none for a statement without RETURNING)."""
-        values = self._connection.run(sql, **{k: _sendable(v) for k, v in params.items()})
-        columns = self._connection.columns
-        if not values or columns is None:
+        if not params:
+            answer = self._connection.execute_simple(sql)
+        else:
+            statement, values_of = _parsed(sql)
+            values = values_of({name: _sendable(value) for name, value in params.items()})
+            answer = self._connection.execute_unnamed(statement, values)
+        if not answer.rows or answer.columns is None:
             return []
-        names = [column["name"] for column in columns]
-        return [dict(zip(names, row, strict=True)) for row in values]
+        names = [column["name"] for column in answer.columns]
+        return [dict(zip(names, row, strict=True)) for row in answer.rows]
 
     def script(self, sql: str) -> None:
         """Run a file of statements without parameters."""

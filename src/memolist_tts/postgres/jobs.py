@@ -301,23 +301,31 @@ ORDER BY r.nth,
 LIMIT cast(:limit AS integer)
 """
 
-# Do users wait whom nobody has served for a turn, and is this one of as many runs as there are such
-# users? One gives way for each, not all for one.
+# Do users wait whom nobody has served for a turn, or who had less than half as much spoken in it,
+# and is this one of as many runs as there are such users? One gives way for each, not all for one.
 OTHERS_WAIT = """
-SELECT count(DISTINCT {user}) > (
+SELECT count(*) > (
   SELECT count(*) FROM tts.job l
   WHERE l.finished_at IS NULL AND l.lease_until > clock_timestamp() AND l.job_id < :id
 ) AS found
-FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
-WHERE j.status IN ('pending', 'processing') AND {user} <> :user
-  AND (j.status = 'pending' OR t.lease_token IS NOT NULL)
-  AND NOT {is_paused}
-  AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
-  AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
-  AND NOT EXISTS (
-    SELECT 1 FROM tts.job o
-    WHERE o.user_id = {user}
-      AND o.updated_at > now() - make_interval(secs => cast(:turn_s AS double precision)))
+FROM (
+  SELECT DISTINCT {user} AS id
+  FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+  WHERE j.status IN ('pending', 'processing') AND {user} <> :user
+    AND (j.status = 'pending' OR t.lease_token IS NOT NULL)
+    AND NOT {is_paused}
+    AND (t.lease_until IS NULL OR t.lease_until <= clock_timestamp())
+    AND (t.not_before IS NULL OR t.not_before <= clock_timestamp())
+) other
+WHERE coalesce((
+    SELECT 2 * sum(o.spoken) FROM tts.job o
+    WHERE o.user_id = other.id
+      AND o.updated_at > now() - make_interval(secs => cast(:turn_s AS double precision))
+  ), -1) < (
+    SELECT coalesce(sum(o.spoken), 0) FROM tts.job o
+    WHERE o.user_id = :user
+      AND o.updated_at > now() - make_interval(secs => cast(:turn_s AS double precision))
+  )
 """
 
 ATTEMPTS_USED_UP = (
@@ -549,7 +557,7 @@ class Jobs:
         return self._database.transaction(work)
 
     def others_wait(self, job: Job, turn_s: float) -> bool:
-        """Whether another user waits whom nobody has served for `turn_s`."""
+        """As `core.ports.Jobs.others_wait`."""
         if job.group == job.id:
             return False
 

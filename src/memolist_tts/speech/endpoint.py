@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import httpx2
 import openai
 
 from memolist_tts.core.errors import ProviderBusy, SpeechError
@@ -23,11 +23,18 @@ class EndpointSpeaker:
     def speak(self, request: SpeechRequest, timeout_s: float) -> Speech:
         """As `Speaker.speak`. Raises `ProviderBusy` for an empty answer, and what the
         error means for JSON under a 200; any other bytes are the verdict's to judge."""
-        body: dict[str, Any] = {name: request[name] for name in request if name != "provider"}
+        body = {name: request[name] for name in request if name != "provider"}
         secret = self._client.api_key
         try:
-            answer = self._client.audio.speech.with_raw_response.create(
-                **body, timeout=patience(timeout_s)
+            # As `audio.speech.create` does, less a walk through the body's types.
+            answer = self._client.post(
+                "/audio/speech",
+                cast_to=httpx2.Response,
+                body=body,
+                options={
+                    "headers": {"Accept": "application/octet-stream"},
+                    "timeout": patience(timeout_s),
+                },
             )
         except openai.OpenAIError as error:
             raise speech_error(error, secret=secret) from None
