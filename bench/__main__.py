@@ -257,8 +257,8 @@ def main(parts: list[str], *, keeps: bool) -> int:
         [
             "# What was measured",
             "",
-            f"By `make bench` on {today}: {machine()}, load average at the end "
-            f"{os.getloadavg()[1]:.1f} of five minutes (alone it makes about 1).",
+            f"By `make bench` on {today}: {machine()}. Load average of the last five minutes: "
+            f"{os.getloadavg()[1]:.1f}; where it is above the cores, others worked there too.",
             f"Opening rate of an unknown account: {pacing.OPENING_PER_MINUTE:.0f} a minute.",
             "",
             "| | found | bound | holds | |",

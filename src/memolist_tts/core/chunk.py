@@ -61,6 +61,8 @@ GRACE_S = 10.0
 TURN_S = 20.0
 """A user who waits has their turn once nobody has served them for so long, or less of theirs
 was spoken in it: two who have much to be spoken change places so often."""
+LOOK_S = 0.5
+"""How often a run looks whether it is; half of FLUSH_SECONDS' default."""
 MOST_CHANGES = 5
 """How often a card may change under our hands before its utterance is given up."""
 LONGEST_QUEUE_DELAY_S = 900.0
@@ -256,6 +258,7 @@ def _speak_mine(
         deadline=deadline,
         in_flight=rules.in_flight,
         flush_s=rules.flush_s,
+        look_s=LOOK_S,
         clock=ports.clock,
         halt=halt,
         purse=run.purse,
@@ -269,15 +272,9 @@ def _speak_mine(
     try:
         with closing(iter(session)) as batches:
             for batch in batches:
-                # Only this thread writes: a cancel shows here, and leaving stops the rest.
-                results = [
-                    result
-                    for spoken in batch
-                    for result in _results(spoken, left.phrases[spoken.line.key], ports.storage)
-                ]
-                clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
-                _write(run, results, clips, ports, rules)
-                run.purse.write()
+                if batch is not None:
+                    # Only this thread writes: a cancel shows here, and leaving stops the rest.
+                    _write_spoken(run, batch, left, ports, rules)
                 if run.paused is not None:
                     session.end(run.paused)
                 elif ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S):
@@ -290,6 +287,19 @@ def _speak_mine(
         with suppress(DatabaseError):
             run.purse.close()
     return session.stop
+
+
+def _write_spoken(
+    run: _Run, batch: Sequence[Spoken], left: Plan, ports: Ports, rules: Rules
+) -> None:
+    results = [
+        result
+        for spoken in batch
+        for result in _results(spoken, left.phrases[spoken.line.key], ports.storage)
+    ]
+    clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
+    _write(run, results, clips, ports, rules)
+    run.purse.write()
 
 
 def _note(run: _Run, session: Session) -> None:

@@ -52,7 +52,7 @@ def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> Cli
         speaker = ports.speaker()
         session = Session([work], speaker, ports.storage, ports.pace, terms)
         try:
-            ended = [spoken for batch in session for spoken in batch]
+            ended = [spoken for batch in session for spoken in batch or ()]
         finally:
             begun += session.begun
             speaker.rest()

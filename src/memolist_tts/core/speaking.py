@@ -101,6 +101,7 @@ class Terms:
     """On `clock`: everything is over by then."""
     in_flight: int
     flush_s: float
+    look_s: float = math.inf
     clock: Callable[[], float]
     halt: threading.Event
     """Set when the process is asked to end."""
@@ -121,6 +122,8 @@ class _Ticket:
 
 class Session:
     """Iterate to get the lines that ended, every `flush_s`; then see `stop`.
+
+    Between them comes None, every `look_s`, for a look at what else goes on.
 
     An iterator that is closed early starts nothing more, and stores what is under way.
     """
@@ -178,15 +181,18 @@ class Session:
             self._stop(stop)
             self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
 
-    def __iter__(self) -> Generator[list[Spoken], None, None]:
-        clock, flush_s = self._terms.clock, self._terms.flush_s
-        flush_at = clock() + flush_s
+    def __iter__(self) -> Generator[list[Spoken] | None, None, None]:
+        clock, flush_s, look_s = self._terms.clock, self._terms.flush_s, self._terms.look_s
+        flush_at, look_at = clock() + flush_s, clock() + look_s
         try:
             while self._has_more():
-                self._step(flush_at)
+                self._step(min(flush_at, look_at))
                 if clock() >= flush_at:
                     yield self._take_ended()
-                    flush_at = clock() + flush_s
+                    flush_at, look_at = clock() + flush_s, clock() + look_s
+                elif clock() >= look_at:
+                    yield None
+                    look_at = clock() + look_s
         except GeneratorExit:
             self._see_out()
             raise

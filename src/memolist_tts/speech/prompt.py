@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from memolist_tts.core.errors import UtteranceRefused
 from memolist_tts.core.model import Voice
 
@@ -23,6 +25,8 @@ def checked(text: str) -> str:
     return text
 
 
+# One text for all requests of a job: two thousand of their own are a megabyte.
+@lru_cache(maxsize=16)
 def verbatim(voice: Voice) -> str:
     """The instruction for a model that could answer or reword instead of reading.
 
