@@ -26,13 +26,13 @@ class Schedule:
     """What happens to one world, drawn from `seed`: `play` gives the same each time."""
 
     def __init__(self, place: Ground, seed: int) -> None:
+        place.renew()
         self.chance = random.Random(seed)
-        # The product's own dice, too.
-        random.seed(seed)
         chance = self.chance
         self.world = World(
             place,
             choose=chance.choice,
+            seed=seed,
             MAX_IN_FLIGHT=str(chance.choice([1, 2, 3])),
             POLL_INTERVAL_MS="15000",
         )
@@ -133,8 +133,7 @@ class Schedule:
     def _edit(self) -> None:
         cards = self.world.api.rows('SELECT id FROM "Card" ORDER BY "listId", position')
         word = self.chance.choice(list(FRENCH))
-        self.world.api.rows('UPDATE "Card" SET "textEn" = :word WHERE id = :id',
-                            word=word, id=self.chance.choice(cards)["id"])  # fmt: skip
+        self.world.edit(self.chance.choice(cards)["id"], word)
 
     def _cancel(self) -> None:
         status = self.chance.choice(["cancelled", "failed"])

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import queue
+import random
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -72,10 +74,14 @@ class _Thread:
 class Simulation:
     """Runs what is spawned until all of it has ended."""
 
-    def __init__(self, choose: Callable[[Sequence[Any]], Any] | None = None) -> None:
+    def __init__(self, choose: Callable[[Sequence[Any]], Any] | None = None, seed: int = 0) -> None:
         self.now = 0.0
+        self.dice = random.Random(seed)
+        """What the product leaves to chance: ids, and how long it backs off."""
         self.calls: list[str] = []
         """The numbered calls so far, by name."""
+        self.trace: list[tuple[float, str, str, Fate | None]] = []
+        """When whose call of which name came, and its fate; of all calls that there ever were."""
         self.fates: Fates = lambda _number, _name: None
         self.troubles = 0
         """Calls that went wrong."""
@@ -126,6 +132,7 @@ class Simulation:
         self.check_alive()
         self.calls.append(name)
         fate = self.fates(len(self.calls), name)
+        self.trace.append((self.now, self.process.name, name, fate))
         self.troubles += fate is not None
         self.give_way()
         if fate is Fate.DIE_BEFORE:
@@ -264,6 +271,26 @@ class _Queue:
         if not self._items:
             raise queue.Empty
         return self._items.popleft()
+
+
+class Ids:
+    """Stands for the module `uuid` where ids are made: the seed decides them."""
+
+    def __init__(self, simulation: Callable[[], Simulation]) -> None:
+        self._simulation = simulation
+
+    def uuid4(self) -> uuid.UUID:
+        return uuid.UUID(int=self._simulation().dice.getrandbits(128), version=4)
+
+
+class Dice:
+    """Stands for the module `random` in the product: the seed decides."""
+
+    def __init__(self, simulation: Callable[[], Simulation]) -> None:
+        self._simulation = simulation
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._simulation().dice.uniform(low, high)
 
 
 class Flag:
