@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local.api import audio_urls
 from memolist_tts.core.errors import OutOfMoney, Throttled, UtteranceRefused
@@ -25,9 +25,13 @@ class Scenario:
     ends: tuple[str, ...]
     also: Callable[[World], list[str]] = lambda _world: []
     """What else is wrong at rest."""
+    is_polled: bool = False
+    """Nobody sends messages: a poller looks for the jobs."""
 
     def play(self, world: World) -> list[str]:
         """Let it happen, to rest; everything that is wrong then."""
+        if self.is_polled:
+            world.poll()
         world.run(*self.begin(world))
         ends = tuple(sorted(world.status(job_id) for job_id in world.lists))
         wrong_ends = [f"jobs ended {ends}"] * (ends != tuple(sorted(self.ends)))
@@ -36,18 +40,13 @@ class Scenario:
 
 def fresh(world: World) -> Sequence[Service]:
     world.add_job(world.add_list(WORDS))
-    return [world.aws]
-
-
-def polled(world: World) -> Sequence[Service]:
-    world.add_job(world.add_list(WORDS), is_sent=False)
-    return [world.pollers_at_work()]
+    return [world.at_work]
 
 
 def _undisturbed(world: World) -> None:
     """What was begun comes to its end; the numbering begins after it."""
     fates, world.simulation.fates = world.simulation.fates, lambda _number, _name: None
-    world.run(world.aws)
+    world.run(world.at_work)
     world.simulation.fates, world.simulation.calls = fates, []
 
 
@@ -61,7 +60,7 @@ def reused(world: World) -> Sequence[Service]:
                    id=card["id"])  # fmt: skip
     world.foreign.add((card["id"], "en"))
     world.add_job(list_id)
-    return [world.aws]
+    return [world.at_work]
 
 
 def forced(world: World) -> Sequence[Service]:
@@ -69,7 +68,7 @@ def forced(world: World) -> Sequence[Service]:
     first = world.add_job(world.add_list(WORDS[:2]))
     _undisturbed(world)
     world.add_job(world.lists[first], options=json.dumps({"force": True}))
-    return [world.aws]
+    return [world.at_work]
 
 
 def paid_anew(world: World) -> list[str]:
@@ -104,19 +103,10 @@ def once(world: World, text: str, answer: Exception | bytes) -> None:
     world.provider.answer = lambda said: left.pop() if said == text and left else None
 
 
-def _throttled(world: World) -> None:
-    once(world, "bread", Throttled("slow down", retry_after_s=120.0))
-
-
 def throttled(world: World) -> Sequence[Service]:
-    """The provider wants two minutes of rest: the job waits for them in the queue."""
-    _throttled(world)
+    """The provider wants two minutes of rest: the job waits for them, in the queue if it can."""
+    once(world, "bread", Throttled("slow down", retry_after_s=120.0))
     return fresh(world)
-
-
-def throttled_poll(world: World) -> Sequence[Service]:
-    _throttled(world)
-    return polled(world)
 
 
 def out_of_money(world: World) -> Sequence[Service]:
@@ -152,7 +142,7 @@ def edited(world: World) -> Sequence[Service]:
             world.edit(card["id"], "river")
 
     world.provider.asked = edit
-    return [world.aws]
+    return [world.at_work]
 
 
 def cancelled(world: World) -> Sequence[Service]:
@@ -171,7 +161,7 @@ def cancelled(world: World) -> Sequence[Service]:
         world.to_come = 0
 
     world.provider.asked = cancel
-    return [world.aws, reopen]
+    return [world.at_work, reopen]
 
 
 def before(world: World, name: str, act: Callable[[], object]) -> None:
@@ -189,7 +179,7 @@ def before(world: World, name: str, act: Callable[[], object]) -> None:
 def cancelled_last(world: World) -> Sequence[Service]:
     """Cancelled as a run lets go, with a call on its way; wanted again while it still is."""
     world.lambda_s = 15.0
-    world.forgives_refusals = True
+    world.abandons_calls = True
     latencies = [18.0]
     world.provider.latency_s = lambda: latencies.pop() if latencies else LATENCY_S
     job_id = world.add_job(world.add_list(WORDS))
@@ -208,7 +198,7 @@ def cancelled_last(world: World) -> Sequence[Service]:
         world.to_come = 0
 
     before(world, "transaction Jobs.settle", cancel)
-    return [world.aws, reopen]
+    return [world.at_work, reopen]
 
 
 def together(world: World) -> Sequence[Service]:
@@ -216,7 +206,7 @@ def together(world: World) -> Sequence[Service]:
     world.lambda_s = 15.0
     for _ in range(2):
         world.add_job(world.add_list(WORDS[:2]))
-    return [world.aws]
+    return [world.at_work]
 
 
 def twice_sent(world: World) -> Sequence[Service]:
@@ -224,22 +214,20 @@ def twice_sent(world: World) -> Sequence[Service]:
     job_id = world.add_job(world.add_list(WORDS[:2]))
     world.send(job_id)
     world.send(job_id)
-    return [world.aws]
+    return [world.at_work]
 
 
 def unsent(world: World) -> Sequence[Service]:
     """The API's message never came: only the sweep knows of the job."""
     world.add_job(world.add_list(WORDS[:2]), is_sent=False)
-    return [world.aws]
+    return [world.at_work]
 
 
-SCENARIOS = {
+BY_QUEUE = {
     "fresh": Scenario(fresh, ("completed",)),
-    "polled": Scenario(polled, ("completed",)),
     "reused": Scenario(reused, ("completed", "completed"), paid_anew),
     "forced": Scenario(forced, ("completed", "completed"), lacking_takes),
     "throttled": Scenario(throttled, ("completed",)),
-    "throttled_poll": Scenario(throttled_poll, ("completed",)),
     "out_of_money": Scenario(out_of_money, ("completed",)),
     "out_of_time": Scenario(out_of_time, ("completed",)),
     "refused": Scenario(refused, ("failed",)),
@@ -251,3 +239,6 @@ SCENARIOS = {
     "twice_sent": Scenario(twice_sent, ("completed",)),
     "unsent": Scenario(unsent, ("completed",)),
 }
+BY_BOTH_DOORS = ("fresh", "reused", "throttled", "edited", "cancelled")
+BY_POLL = {f"{name}_poll": replace(BY_QUEUE[name], is_polled=True) for name in BY_BOTH_DOORS}
+SCENARIOS = BY_QUEUE | BY_POLL

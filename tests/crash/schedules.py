@@ -36,7 +36,7 @@ class Schedule:
             MAX_IN_FLIGHT=str(chance.choice([1, 2, 3])),
             POLL_INTERVAL_MS="15000",
         )
-        self.world.forgives_refusals = True
+        self.world.abandons_calls = True
         self.world.new_process = self._process
         self.world.lambda_s = chance.choice([6.4, 15.0, 60.0])
         self.death = chance.choice([0.0, 0.01, 0.04])
@@ -52,8 +52,7 @@ class Schedule:
         lists = [world.add_list(self._phrases()) for _ in range(chance.randint(1, 2))]
         world.to_come = 1
         door = chance.choice(["lambda", "lambda", "poll", "both"])
-        if door == "poll":
-            world.send = lambda _job_id: None
+        world.has_queue = door != "poll"
         for _ in range(chance.randint(1, 3)):
             self._order(chance.choice(lists))
         services: list[Callable[[], None]] = [self._people]
