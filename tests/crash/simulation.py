@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+LONGEST_FREEZE_S = 3600.0
 PATIENCE_S = 60.0
 """Of real time, for a thread that never gives way."""
 
@@ -35,6 +36,7 @@ class Fate(Enum):
     FAIL_BEFORE = "refused, without effect"
     FAIL_AFTER = "told as failed, with effect"
     UNHEARD = "committed, the answer lost, and repeated by the adapter"
+    FREEZE = "the process stands still before the effect, until others have gone on in its place"
 
     @property
     def kills(self) -> bool:
@@ -55,6 +57,14 @@ class Process:
     drift: float = 0.0
     is_dead: bool = False
     threads: int = 0
+    thaws: Callable[[], bool] | None = None
+    """While it stands still: whether it goes on."""
+
+    @property
+    def is_frozen(self) -> bool:
+        if self.thaws is not None and self.thaws():
+            self.thaws = None
+        return self.thaws is not None
 
 
 @dataclass(eq=False)
@@ -66,9 +76,10 @@ class _Thread:
     ready: Callable[[], bool] | None = None
 
     def may_go(self, now: float) -> bool:
-        return (
-            self.process.is_dead or now >= self.until or (self.ready is not None and self.ready())
-        )
+        if self.process.is_dead:
+            return True
+        is_due = now >= self.until or (self.ready is not None and self.ready())
+        return is_due and not self.process.is_frozen
 
 
 class Simulation:
@@ -82,6 +93,9 @@ class Simulation:
         """The numbered calls so far, by name."""
         self.trace: list[tuple[float, str, str, Fate | None]] = []
         """When whose call of which name came, and its fate; of all calls that there ever were."""
+        self.freezes = 0
+        self.speakers: list[Process] = []
+        """Whose call to the provider each was."""
         self.fates: Fates = lambda _number, _name: None
         self.troubles = 0
         """Calls that went wrong."""
@@ -132,8 +146,12 @@ class Simulation:
         self.check_alive()
         self.calls.append(name)
         fate = self.fates(len(self.calls), name)
+        if name == "speak":
+            self.speakers.append(self.process)
         self.trace.append((self.now, self.process.name, name, fate))
         self.troubles += fate is not None
+        if fate is Fate.FREEZE:
+            self._freeze()
         self.give_way()
         if fate is Fate.DIE_BEFORE:
             self.die()
@@ -149,6 +167,14 @@ class Simulation:
         if fate is Fate.FAIL_AFTER:
             raise failure(fate)
         return result
+
+    def _freeze(self) -> None:
+        """Until another process has asked the provider for something, or `LONGEST_FREEZE_S`."""
+        self.freezes += 1
+        mine, since, ends = self.process, len(self.speakers), self.now + LONGEST_FREEZE_S
+        mine.thaws = lambda: (
+            self.now >= ends or any(each is not mine for each in self.speakers[since:])
+        )
 
     def die(self) -> None:
         """The process of this thread dies here."""
@@ -189,7 +215,8 @@ class Simulation:
                 if self._choose is not None:
                     return self._choose(able)
                 return self._current if self._current in able else able[0]
-            self.now = min(thread.until for thread in self._threads)
+            times = [each.until for each in self._threads if not each.process.is_frozen]
+            self.now = min(times, default=self.now + LONGEST_FREEZE_S)
             assert self.now < math.inf, f"all wait: {[t.name for t in self._threads]}"
         return None
 

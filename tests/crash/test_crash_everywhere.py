@@ -74,3 +74,21 @@ def test_a_commit_whose_answer_is_lost_costs_no_time_and_what_is_told_stays_true
         world = play(place, SCENARIOS[name], number, Fate.UNHEARD)
         assert world.found + world.untold() == [], (number, calls[number - 1])
         assert world.simulation.now < whole.simulation.now + 60, (number, calls[number - 1])
+
+
+@pytest.mark.parametrize("pollers", [0, 2])
+def test_a_worker_that_stood_still_at_any_call_learns_that_others_go_on(
+    place: Ground, pollers: int
+) -> None:
+    def life(number: int = 0) -> World:
+        world = World(place, MAX_IN_FLIGHT="1")
+        fate = Fate.FREEZE
+        world.simulation.fates = lambda each, _name: fate if each == number else None
+        if pollers:
+            world.poll(pollers)
+        world.found = SCENARIOS["fresh"].play(world)
+        return world
+
+    calls = life().simulation.calls
+    found = {n: life(n).found for n in range(1, len(calls) + 1)}
+    assert {f"{n} {calls[n - 1]}": each for n, each in found.items() if each} == {}

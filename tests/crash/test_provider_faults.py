@@ -9,7 +9,6 @@ import pytest
 
 from local.speech.faults import KINDS, Kind
 from local.speech.speech import FAULT_KINDS
-from local.speech.words import utter
 from memolist_tts.core import speaking
 from tests.crash.field import CARDS, Field
 
@@ -74,7 +73,6 @@ def test_a_job_comes_through_each_fault_of_the_provider(field_: Field, faults: l
     cards = texts(-(-len(faults) // 2), 20)
     struck = list(zip(said(cards), faults, strict=False))
     for text, fault in struck:
-        assert KINDS[fault] is not Kind.WORDS or utter(text, "en", fault) is not None
         commit(field_, fault, text)
 
     ended_well(field_, cards)

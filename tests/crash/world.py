@@ -295,10 +295,10 @@ class World:
             'UPDATE "Card" SET "textEn" = :text WHERE id = :id', text=english, id=card_id
         )
 
-    def poll(self) -> None:
-        """Nobody sends messages: a poller looks for the jobs."""
+    def poll(self, count: int = 1) -> None:
+        """Nobody sends messages: so many pollers look for the jobs."""
         self.has_queue = False
-        self.at_work = self.pollers_at_work()
+        self.at_work = self.pollers_at_work(count)
 
     def send(self, job_id: str) -> None:
         if not self.has_queue:
@@ -575,8 +575,8 @@ class World:
         return found
 
     def _charge_problems(self) -> list[str]:
-        """One charge a take, and one more for each that its process died over."""
-        found = []
+        """One charge a take, and one more for each that its process died or stood still over."""
+        found, twice = [], 0
         by_key: defaultdict[str, list[parts.Charge]] = defaultdict(list)
         for charge in self.provider.charges:
             if charge.is_sound:
@@ -587,7 +587,8 @@ class World:
             if len(takes) > 1 + self.forced:
                 found.append(f"{key[:12]} has {len(takes)} takes")
             # One that reached the store under no name was paid for in vain.
-            if len(kept) > len(set(kept) - {None}):
+            twice += len(kept) - len(set(kept) - {None})
+            if twice > self.settings.MAX_IN_FLIGHT * self.simulation.freezes:
                 found.append(f"{key[:12]} charged {len(charges)} times, kept as {kept}")
         died_over = Counter(
             charge.process
