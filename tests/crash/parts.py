@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest import mock
 
 import pg8000.exceptions
@@ -24,9 +25,10 @@ from memolist_tts.core.errors import (
     WakeError,
 )
 from memolist_tts.core.key import audio_key
-from memolist_tts.core.model import Speech, SpeechRequest
+from memolist_tts.core.model import Flushed, Job, Speech, SpeechRequest
 from memolist_tts.postgres import connection
 from memolist_tts.postgres.connection import BEGIN, Database, Transaction
+from memolist_tts.postgres.jobs import Jobs
 from memolist_tts.storage import PublicBase
 from tests.crash.simulation import Fate, Process, Simulation
 
@@ -206,6 +208,8 @@ class SimDatabase(Database):
         super().__init__(url)
         self._simulation = simulation
         self._is_unheard = False
+        self.writes_for: Job | None = None
+        """Whose run writes now, and so needs its lease."""
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         simulation = self._simulation
@@ -215,9 +219,22 @@ class SimDatabase(Database):
             return DatabaseError(f"PostgreSQL: {fate.value}", passes=True)
 
         def effect() -> T:
-            return super(SimDatabase, self).transaction(work)
+            may_write = self._may_write()
+            result = super(SimDatabase, self).transaction(work)
+            if not may_write:
+                simulation.wrongs.append(f"{name} without a lease")
+            return result
 
         return simulation.call(name, effect, failure, unheard=self._lose_answer)
+
+    def _may_write(self) -> bool:
+        job = self.writes_for
+        if job is None:
+            return True
+        sql = "SELECT lease_until > clock_timestamp() AS may FROM tts.job WHERE job_id = :id"
+        sql += " AND lease_token = cast(:lease AS uuid)"
+        found = super().transaction(lambda tx: tx.rows(sql, id=job.id, lease=job.lease))
+        return bool(found and found[0]["may"])
 
     def _lose_answer(self) -> None:
         self._is_unheard = True
@@ -231,6 +248,28 @@ class SimDatabase(Database):
             self._is_unheard = False
             raise pg8000.exceptions.InterfaceError("network error")
         return result
+
+
+class SimJobs(Jobs):
+    """The real adapter; what it may only write under its run's lease is watched."""
+
+    _database: SimDatabase
+
+    @contextmanager
+    def _watched(self, job: Job) -> Iterator[None]:
+        self._database.writes_for = job
+        try:
+            yield
+        finally:
+            self._database.writes_for = None
+
+    def flush(self, job: Job, *given: Any, **named: Any) -> Flushed:
+        with self._watched(job):
+            return super().flush(job, *given, **named)
+
+    def settle(self, job: Job, *given: Any, **named: Any) -> None:
+        with self._watched(job):
+            super().settle(job, *given, **named)
 
 
 def moment(now: float) -> str:

@@ -99,6 +99,8 @@ class Simulation:
         self.fates: Fates = lambda _number, _name: None
         self.troubles = 0
         """Calls that went wrong."""
+        self.wrongs: list[str] = []
+        """What a call did and must not do."""
         self.broken: list[BaseException] = []
         self._choose = choose
         self._threads: list[_Thread] = []

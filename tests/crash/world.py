@@ -83,10 +83,11 @@ class SimWorker(Worker):
         super().__init__(settings)
         self.world = world
         self.process = process
-        simulation = world.simulation
+        simulation, database = world.simulation, world.database_of(process)
         self.__dict__.update(
-            database=world.database_of(process),
+            database=database,
             api=world.api_shape,
+            jobs=parts.SimJobs(database, world.api_shape, max_attempts=settings.MAX_ATTEMPTS),
             storage=parts.SimStorage(simulation, world.store, world.provider, process),
             wake=parts.SimWake(simulation, world.queue) if settings.QUEUE_URL else None,
             bus=parts.SimBus(simulation, world.told),
@@ -475,6 +476,7 @@ class World:
         found: list[str] = []
         for job_id, list_id in self.lists.items():
             found += self._job_problems(job_id, list_id, job_id in (may_be_unvoiced or ()))
+        found += self.simulation.wrongs
         found += self._clip_problems()
         found += self._charge_problems()
         found += [f"{len(self.queue.messages)} messages left"] * bool(self.queue.messages)
