@@ -1,4 +1,4 @@
-"""Random lives: workers that die, messages twice and out of order, clocks astray, all by a seed."""
+"""Random lives: workers that die or stand still, messages twice and astray, all by a seed."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Schedule:
         self.world.new_process = self._process
         self.world.lambda_s = chance.choice([6.4, 15.0, 60.0])
         self.death = chance.choice([0.0, 0.01, 0.04])
+        self.freeze = chance.choice([0.0, 0.0, 0.01])
         self.trouble = chance.choice([0.0, 0.0, 0.02, 0.1])
         self.provider_trouble = chance.choice([0.0, 0.1, 0.3])
         self.world.simulation.fates = self._fate
@@ -76,6 +77,8 @@ class Schedule:
             return None
         if chance.random() < self.death:
             return chance.choice([Fate.DIE_BEFORE, Fate.DIE_AFTER])
+        if chance.random() < self.freeze:
+            return Fate.FREEZE
         if name != "speak" and chance.random() < self.trouble:
             return chance.choice([Fate.FAIL_BEFORE, Fate.FAIL_AFTER, Fate.UNHEARD])
         return None
