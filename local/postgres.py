@@ -72,17 +72,21 @@ class Postgres:
     """`with Postgres() as server: server.url("postgres")`. On 127.0.0.1 and a free port.
 
     It trusts whoever connects, keeps its data in a temporary folder, and is stopped and
-    removed on leaving, or when this process ends in any other way.
+    removed on leaving, or when this process ends in any other way. It can be started
+    `starts` times: see `restart`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, starts: int = 1) -> None:
         self.port = 0
+        self._starts = starts
+        self._folder = Path()
         self._child: Child | None = None
 
     def __enter__(self) -> Self:
         for last_try in (False, False, True):
             self.port = free_port()
-            self._child = _start(self.port)
+            self._folder = Path(tempfile.mkdtemp(prefix="memolist-postgres-"))
+            self._child = _start(self._folder, self.port, self._starts)
             try:
                 self._wait_until_ready(self._child)
             except BaseException as error:
@@ -118,6 +122,24 @@ class Postgres:
         """Drop a database, and whoever is still connected to it."""
         self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it by that signal (pg_ctl's fast mode) and start it again with what it holds."""
+        assert self._child is not None
+        before = self._pid()
+        os.kill(before, how)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while self._pid() in (0, before):
+            if self._child.ended or time.monotonic() > give_up:
+                raise PostgresError(f"PostgreSQL did not start again:\n{self._child.log()}")
+            time.sleep(0.02)
+        self._wait_until_ready(self._child)
+
+    def _pid(self) -> int:
+        """Of the server; 0 while there is none."""
+        with contextlib.suppress(OSError, IndexError):
+            return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        return 0
+
     def _run(self, statement: str) -> None:
         connection = connect(self.url("postgres"))
         try:
@@ -137,8 +159,7 @@ class Postgres:
             time.sleep(0.02)
 
 
-def _start(port: int) -> Child:
-    folder = Path(tempfile.mkdtemp(prefix="memolist-postgres-"))
+def _start(folder: Path, port: int, starts: int) -> Child:
     user_id = None
     binaries = _package() / "pginstall18" / "bin"
     # PostgreSQL refuses to run as root.
@@ -149,11 +170,13 @@ def _start(port: int) -> Child:
         _give(folder, user_id)
     data = folder / "data"
     options = (*FAST, "listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=")
+    server: list[str | Path] = [binaries / "postgres", "-D", data]
+    server += [f"--{option}" for option in options]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     return Child(
         [
             [binaries / "initdb", "-D", data, "-U", SUPERUSER, "-E", "UTF8", *INITDB],
-            [binaries / "postgres", "-D", data, *(f"--{option}" for option in options)],
+            *[server] * starts,
         ],
         folder=folder,
         environment=kept | {"LC_ALL": "C"},

@@ -54,6 +54,7 @@ class Response:
         }
         self._fault: Fault | None = None
         self._is_item_open = False
+        self._is_logged = False
         self._said = ""
         self._sent_bytes = 0
         self._ask = Ask(
@@ -83,6 +84,9 @@ class Response:
             await self._end("cancelled", reason="client_cancelled")
         finally:
             crowd.leave()
+            if not self._is_logged:
+                # The client has gone, or wants it no more.
+                self._log(None, None)
 
     async def _run(self) -> None:
         desk = self._session.desk
@@ -304,6 +308,7 @@ class Response:
         }
 
     def _log(self, status: int | None, code: str | None) -> None:
+        self._is_logged = True
         self._session.desk.ledger.saw(self._ask, status=status, code=code, fault=self._name)
 
 

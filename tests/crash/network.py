@@ -8,10 +8,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
+Trouble = Literal["refuse", "cut", "cut_request", "slow"]
+"""Of one connection: closed at once; broken off in the middle of an answer, or of a request;
+or each piece a little late."""
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER so that closing sends RST."""
 SLOW_S = 0.02
@@ -19,20 +22,24 @@ SLOW_S = 0.02
 
 
 class Network:
-    """`with Network(port) as network: connect to network.port`. `fault` is drawn a connection.
+    """`with Network(port) as network: connect to network.port`.
 
-    Of "refuse" (closed at once), "cut" (broken off in the middle of an answer), "slow" (each
-    piece a little late), or None.
+    `fault` is each new connection's. One that is to be cut is after at most `cut_within`
+    bytes, drawn from `seed`. `met` counts the faults that came about: a slow connection's
+    with each piece.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, seed: int = 0, cut_within: int = 2000) -> None:
         self._target = ("127.0.0.1", target_port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.fault: Callable[[], str | None] = lambda: None
+        self.fault: Trouble | None = None
+        self.met: Counter[Trouble] = Counter()
+        self._once: Trouble | None = None
+        self._chance = random.Random(seed)
+        self._cut_within = cut_within
         self._live: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._refusals = threading.Semaphore(0)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -54,9 +61,11 @@ class Network:
         for each in live:
             _reset(each)
 
-    def wait_for_refusals(self, count: int, timeout_s: float) -> bool:
-        """Until so many more connections were refused; whether they were."""
-        return all(self._refusals.acquire(timeout=timeout_s) for _ in range(count))
+    def trouble(self, fault: Trouble) -> None:
+        """Break everything off; the next connection has that fault."""
+        with self._lock:
+            self._once = fault
+        self.break_off()
 
     def _accept(self) -> None:
         while True:
@@ -66,11 +75,17 @@ class Network:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
+    def _next(self) -> tuple[Trouble | None, int]:
+        """A new connection's fault, and after how many bytes it would be cut."""
+        with self._lock:
+            fault, self._once = self._once or self.fault, None
+            return fault, self._chance.randint(1, self._cut_within)
+
     def _serve(self, client: socket.socket) -> None:
-        fault = self.fault()
+        fault, left = self._next()
         if fault == "refuse":
+            self._had(fault)
             _reset(client)
-            self._refusals.release()
             return
         try:
             server = socket.create_connection(self._target)
@@ -81,31 +96,40 @@ class Network:
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             self._live |= {client, server}
-        budget = random.randint(1, 2000) if fault == "cut" else None
-        delay_s = SLOW_S if fault == "slow" else 0.0
-        threading.Thread(
-            target=self._pump, args=(client, server, None, delay_s), daemon=True
-        ).start()
-        self._pump(server, client, budget, delay_s)
+        to_server = (client, server, fault if fault in ("cut_request", "slow") else None, left)
+        threading.Thread(target=self._pump, args=to_server, daemon=True).start()
+        self._pump(server, client, fault if fault in ("cut", "slow") else None, left)
 
     def _pump(
-        self, source: socket.socket, sink: socket.socket, budget: int | None, delay_s: float
+        self, source: socket.socket, sink: socket.socket, fault: Trouble | None, left: int
     ) -> None:
-        try:
-            while data := source.recv(65536):
-                if delay_s:
-                    time.sleep(delay_s)
-                if budget is not None and len(data) >= budget:
-                    sink.sendall(data[:budget])
-                    break
-                budget = None if budget is None else budget - len(data)
-                sink.sendall(data)
-        except OSError:
-            pass
+        self._pass_on(source, sink, fault, left)
         for each in (source, sink):
             with self._lock:
                 self._live.discard(each)
             _reset(each)
+
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, fault: Trouble | None, left: int
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if fault == "slow":
+                    time.sleep(SLOW_S)
+                    self._had(fault)
+                elif fault is not None and len(data) >= left:
+                    sink.sendall(data[:left])
+                    self._had(fault)
+                    return
+                left -= len(data)
+                sink.sendall(data)
+        if fault in ("cut", "cut_request"):
+            # It was too short: the next one's.
+            self._once = fault
+
+    def _had(self, fault: Trouble) -> None:
+        with self._lock:
+            self.met[fault] += 1
 
 
 def _reset(each: socket.socket) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest import mock
 
 import pg8000.exceptions
 
 from local.speech import sound
+from memolist_tts.core import verdict
 from memolist_tts.core.errors import (
     DatabaseError,
     NetworkFault,
@@ -24,9 +25,10 @@ from memolist_tts.core.errors import (
     WakeError,
 )
 from memolist_tts.core.key import audio_key
-from memolist_tts.core.model import Speech, SpeechRequest
+from memolist_tts.core.model import Flushed, Job, Speech, SpeechRequest
 from memolist_tts.postgres import connection
 from memolist_tts.postgres.connection import BEGIN, Database, Transaction
+from memolist_tts.postgres.jobs import Jobs
 from memolist_tts.storage import PublicBase
 from tests.crash.simulation import Fate, Process, Simulation
 
@@ -39,6 +41,8 @@ EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
 VIRTUAL_TIME = """
 CREATE SCHEMA sim;
 CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+AS $$ SELECT current_setting('sim.now')::timestamptz $$;
+CREATE FUNCTION sim.now() RETURNS timestamptz STABLE LANGUAGE sql
 AS $$ SELECT current_setting('sim.now')::timestamptz $$;
 ALTER DATABASE "{database}" SET search_path = sim, pg_catalog, public;
 ALTER DATABASE "{database}" SET sim.now = '2026-03-01T00:00:00Z'
@@ -62,17 +66,29 @@ def silent(text: str, language: str) -> bytes:
     return sound.mp3(bytes(len(pcm)), KBPS)
 
 
+@cache
+def published(text: str, language: str) -> bytes:
+    """What is stored of the sound clip of `text`."""
+    mp3 = recording(text, language, 1)
+    return verdict.publishable(mp3, verdict.judge(mp3, text, language=language, speed=1.0))
+
+
 @dataclass
 class Charge:
     """One answer that the provider bills."""
 
     key: str
+    text: str
     process: Process
     is_sound: bool
-    is_kept: bool = False
-    """Its clip reached the store, or was found to be there."""
     is_heard: bool = False
     """Its answer reached the process."""
+    is_cut: bool = False
+    """Its answer broke off on the way."""
+    is_refused: bool = False
+    """The store refused its clip."""
+    name: str | None = None
+    """Its clip reached the store under that name, or another's was found there."""
 
 
 @dataclass
@@ -83,8 +99,6 @@ class Provider:
     answer: Callable[[str], Exception | bytes | None] = field(default=lambda _text: None)
     asked: Callable[[str], None] = field(default=lambda _text: None)
     charges: list[Charge] = field(default_factory=list)
-    refused: set[str] = field(default_factory=set)
-    """Keys of which the store refused a clip."""
     languages: dict[str, str] = field(default_factory=dict)
     latency_s: Callable[[], float] = field(default=lambda: LATENCY_S)
 
@@ -109,13 +123,14 @@ class SimSpeaker:
             if isinstance(answer, Exception):
                 raise answer
             mp3 = answer if answer is not None else provider.said(text)
-            charge.append(Charge(audio_key([request]), self._process, answer is None))
+            charge.append(Charge(audio_key([request]), text, self._process, answer is None))
             provider.charges += charge
             return Speech(mp3=mp3, request_id=f"req-{len(provider.charges)}")
 
         def failure(fate: Fate) -> Exception:
             if fate is Fate.FAIL_BEFORE:
                 return ProviderBusy("503")
+            charge[0].is_cut = True
             return NetworkFault("the answer was cut", maybe_billed=True)
 
         takes_s = provider.latency_s()
@@ -154,20 +169,26 @@ class SimStorage:
         def effect() -> bool:
             is_new = name not in self._store.objects
             self._store.objects.setdefault(name, mp3)
-            mine = [
-                charge
-                for charge in self._provider.charges
-                if charge.process is self._process and name.startswith(charge.key)
-            ]
-            for charge in mine[-1:]:
-                charge.is_kept = charge.is_heard
+            for charge in self._paid(name):
+                charge.name = name
             return is_new
 
         def failure(fate: Fate) -> Exception:
-            self._provider.refused.add(name.rsplit("-", 1)[0])
+            for charge in self._paid(name):
+                charge.is_refused = True
             return _storage_error(fate)
 
         return self._simulation.call("put", effect, failure, takes_s=STORE_S)
+
+    def _paid(self, name: str) -> list[Charge]:
+        """This process's last charge for the clip of that name."""
+        key = name.rsplit("-", 1)[0]
+        mine = [
+            charge
+            for charge in self._provider.charges
+            if charge.process is self._process and charge.key == key and charge.is_heard
+        ]
+        return mine[-1:]
 
     def read(self, name: str) -> bytes | None:
         return self._call("read", lambda: self._store.objects.get(name))
@@ -187,6 +208,8 @@ class SimDatabase(Database):
         super().__init__(url)
         self._simulation = simulation
         self._is_unheard = False
+        self.writes_for: Job | None = None
+        """Whose run writes now, and so needs its lease."""
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
         simulation = self._simulation
@@ -196,9 +219,22 @@ class SimDatabase(Database):
             return DatabaseError(f"PostgreSQL: {fate.value}", passes=True)
 
         def effect() -> T:
-            return super(SimDatabase, self).transaction(work)
+            may_write = self._may_write()
+            result = super(SimDatabase, self).transaction(work)
+            if not may_write:
+                simulation.wrongs.append(f"{name} without a lease")
+            return result
 
         return simulation.call(name, effect, failure, unheard=self._lose_answer)
+
+    def _may_write(self) -> bool:
+        job = self.writes_for
+        if job is None:
+            return True
+        sql = "SELECT lease_until > clock_timestamp() AS may FROM tts.job WHERE job_id = :id"
+        sql += " AND lease_token = cast(:lease AS uuid)"
+        found = super().transaction(lambda tx: tx.rows(sql, id=job.id, lease=job.lease))
+        return bool(found and found[0]["may"])
 
     def _lose_answer(self) -> None:
         self._is_unheard = True
@@ -214,6 +250,28 @@ class SimDatabase(Database):
         return result
 
 
+class SimJobs(Jobs):
+    """The real adapter; what it may only write under its run's lease is watched."""
+
+    _database: SimDatabase
+
+    @contextmanager
+    def _watched(self, job: Job) -> Iterator[None]:
+        self._database.writes_for = job
+        try:
+            yield
+        finally:
+            self._database.writes_for = None
+
+    def flush(self, job: Job, *given: Any, **named: Any) -> Flushed:
+        with self._watched(job):
+            return super().flush(job, *given, **named)
+
+    def settle(self, job: Job, *given: Any, **named: Any) -> None:
+        with self._watched(job):
+            super().settle(job, *given, **named)
+
+
 def moment(now: float) -> str:
     """The simulation's time as PostgreSQL takes it."""
     return (EPOCH + timedelta(seconds=now)).isoformat()
@@ -225,8 +283,8 @@ class Message:
 
     body: str
     visible_at: float
+    id: str
     receives: int = 0
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass
@@ -236,9 +294,12 @@ class Queue:
     simulation: Simulation
     messages: list[Message] = field(default_factory=list)
     dead: list[Message] = field(default_factory=list)
+    _sent: int = 0
 
     def send(self, body: str, delay_s: float = 0.0) -> None:
-        self.messages.append(Message(body, self.simulation.now + math.ceil(min(delay_s, 900))))
+        visible_at = self.simulation.now + math.ceil(min(delay_s, 900))
+        self._sent += 1
+        self.messages.append(Message(body, visible_at, f"message-{self._sent}"))
 
     def visible(self) -> list[Message]:
         """What may be received now; what was received too often is a dead letter."""

@@ -1,4 +1,4 @@
-"""Random lives: workers that die, messages twice and out of order, clocks astray, all by a seed."""
+"""Random lives: workers that die or stand still, messages twice and astray, all by a seed."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ class Schedule:
     """What happens to one world, drawn from `seed`: `play` gives the same each time."""
 
     def __init__(self, place: Ground, seed: int) -> None:
+        place.renew()
         self.chance = random.Random(seed)
-        # The product's own dice, too.
-        random.seed(seed)
         chance = self.chance
         self.world = World(
             place,
             choose=chance.choice,
+            seed=seed,
             MAX_IN_FLIGHT=str(chance.choice([1, 2, 3])),
             POLL_INTERVAL_MS="15000",
         )
-        self.world.forgives_refusals = True
+        self.world.abandons_calls = True
         self.world.new_process = self._process
         self.world.lambda_s = chance.choice([6.4, 15.0, 60.0])
         self.death = chance.choice([0.0, 0.01, 0.04])
+        self.freeze = chance.choice([0.0, 0.0, 0.01])
         self.trouble = chance.choice([0.0, 0.0, 0.02, 0.1])
         self.provider_trouble = chance.choice([0.0, 0.1, 0.3])
         self.world.simulation.fates = self._fate
@@ -52,8 +53,7 @@ class Schedule:
         lists = [world.add_list(self._phrases()) for _ in range(chance.randint(1, 2))]
         world.to_come = 1
         door = chance.choice(["lambda", "lambda", "poll", "both"])
-        if door == "poll":
-            world.send = lambda _job_id: None
+        world.has_queue = door != "poll"
         for _ in range(chance.randint(1, 3)):
             self._order(chance.choice(lists))
         services: list[Callable[[], None]] = [self._people]
@@ -77,6 +77,8 @@ class Schedule:
             return None
         if chance.random() < self.death:
             return chance.choice([Fate.DIE_BEFORE, Fate.DIE_AFTER])
+        if chance.random() < self.freeze:
+            return Fate.FREEZE
         if name != "speak" and chance.random() < self.trouble:
             return chance.choice([Fate.FAIL_BEFORE, Fate.FAIL_AFTER, Fate.UNHEARD])
         return None
@@ -133,8 +135,7 @@ class Schedule:
     def _edit(self) -> None:
         cards = self.world.api.rows('SELECT id FROM "Card" ORDER BY "listId", position')
         word = self.chance.choice(list(FRENCH))
-        self.world.api.rows('UPDATE "Card" SET "textEn" = :word WHERE id = :id',
-                            word=word, id=self.chance.choice(cards)["id"])  # fmt: skip
+        self.world.edit(self.chance.choice(cards)["id"], word)
 
     def _cancel(self) -> None:
         status = self.chance.choice(["cancelled", "failed"])

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import queue
+import random
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+LONGEST_FREEZE_S = 3600.0
 PATIENCE_S = 60.0
 """Of real time, for a thread that never gives way."""
 
@@ -33,6 +36,7 @@ class Fate(Enum):
     FAIL_BEFORE = "refused, without effect"
     FAIL_AFTER = "told as failed, with effect"
     UNHEARD = "committed, the answer lost, and repeated by the adapter"
+    FREEZE = "the process stands still before the effect, until others have gone on in its place"
 
     @property
     def kills(self) -> bool:
@@ -53,6 +57,14 @@ class Process:
     drift: float = 0.0
     is_dead: bool = False
     threads: int = 0
+    thaws: Callable[[], bool] | None = None
+    """While it stands still: whether it goes on."""
+
+    @property
+    def is_frozen(self) -> bool:
+        if self.thaws is not None and self.thaws():
+            self.thaws = None
+        return self.thaws is not None
 
 
 @dataclass(eq=False)
@@ -64,21 +76,31 @@ class _Thread:
     ready: Callable[[], bool] | None = None
 
     def may_go(self, now: float) -> bool:
-        return (
-            self.process.is_dead or now >= self.until or (self.ready is not None and self.ready())
-        )
+        if self.process.is_dead:
+            return True
+        is_due = now >= self.until or (self.ready is not None and self.ready())
+        return is_due and not self.process.is_frozen
 
 
 class Simulation:
     """Runs what is spawned until all of it has ended."""
 
-    def __init__(self, choose: Callable[[Sequence[Any]], Any] | None = None) -> None:
+    def __init__(self, choose: Callable[[Sequence[Any]], Any] | None = None, seed: int = 0) -> None:
         self.now = 0.0
+        self.dice = random.Random(seed)
+        """What the product leaves to chance: ids, and how long it backs off."""
         self.calls: list[str] = []
         """The numbered calls so far, by name."""
+        self.trace: list[tuple[float, str, str, Fate | None]] = []
+        """When whose call of which name came, and its fate; of all calls that there ever were."""
+        self.freezes = 0
+        self.speakers: list[Process] = []
+        """Whose call to the provider each was."""
         self.fates: Fates = lambda _number, _name: None
         self.troubles = 0
         """Calls that went wrong."""
+        self.wrongs: list[str] = []
+        """What a call did and must not do."""
         self.broken: list[BaseException] = []
         self._choose = choose
         self._threads: list[_Thread] = []
@@ -126,7 +148,12 @@ class Simulation:
         self.check_alive()
         self.calls.append(name)
         fate = self.fates(len(self.calls), name)
+        if name == "speak":
+            self.speakers.append(self.process)
+        self.trace.append((self.now, self.process.name, name, fate))
         self.troubles += fate is not None
+        if fate is Fate.FREEZE:
+            self._freeze()
         self.give_way()
         if fate is Fate.DIE_BEFORE:
             self.die()
@@ -142,6 +169,14 @@ class Simulation:
         if fate is Fate.FAIL_AFTER:
             raise failure(fate)
         return result
+
+    def _freeze(self) -> None:
+        """Until another process has asked the provider for something, or `LONGEST_FREEZE_S`."""
+        self.freezes += 1
+        mine, since, ends = self.process, len(self.speakers), self.now + LONGEST_FREEZE_S
+        mine.thaws = lambda: (
+            self.now >= ends or any(each is not mine for each in self.speakers[since:])
+        )
 
     def die(self) -> None:
         """The process of this thread dies here."""
@@ -182,7 +217,8 @@ class Simulation:
                 if self._choose is not None:
                     return self._choose(able)
                 return self._current if self._current in able else able[0]
-            self.now = min(thread.until for thread in self._threads)
+            times = [each.until for each in self._threads if not each.process.is_frozen]
+            self.now = min(times, default=self.now + LONGEST_FREEZE_S)
             assert self.now < math.inf, f"all wait: {[t.name for t in self._threads]}"
         return None
 
@@ -264,6 +300,26 @@ class _Queue:
         if not self._items:
             raise queue.Empty
         return self._items.popleft()
+
+
+class Ids:
+    """Stands for the module `uuid` where ids are made: the seed decides them."""
+
+    def __init__(self, simulation: Callable[[], Simulation]) -> None:
+        self._simulation = simulation
+
+    def uuid4(self) -> uuid.UUID:
+        return uuid.UUID(int=self._simulation().dice.getrandbits(128), version=4)
+
+
+class Dice:
+    """Stands for the module `random` in the product: the seed decides."""
+
+    def __init__(self, simulation: Callable[[], Simulation]) -> None:
+        self._simulation = simulation
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._simulation().dice.uniform(low, high)
 
 
 class Flag:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.crash.schedules import Schedule
-from tests.crash.world import Ground
+from tests.crash.world import Ground, Life
 
 BLOCK = 50
 
@@ -22,3 +22,18 @@ def test_whatever_happens_every_card_has_its_audio_and_nothing_is_paid_twice(
     place: Ground, seeds: range
 ) -> None:
     assert {seed: found for seed in seeds if (found := Schedule(place, seed).play())} == {}
+
+
+def test_a_seed_decides_every_call_and_death_and_what_is_left(place: Ground, soaks: bool) -> None:
+    def life(seed: int) -> Life:
+        schedule = Schedule(place, seed)
+        schedule.play()
+        return schedule.world.life
+
+    seeds = range(100 if soaks else 8)
+    lives = {seed: life(seed) for seed in seeds}
+
+    assert any(fate and fate.kills for each in lives.values() for *_, fate in each.calls)
+    # The other way round: what came before must not matter.
+    for seed in reversed(seeds):
+        assert life(seed) == lives[seed]

@@ -8,32 +8,35 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from datetime import datetime, timedelta
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
 
+import pg8000.native
+
 import memolist_tts
+from local import api
 from local.api import Api, audio_urls
 from local.postgres import connect
 from local.schema import Shape
 from memolist_tts import assemble
 from memolist_tts.assemble import Worker
-from memolist_tts.core import crew, takes, text
+from memolist_tts.core import crew, speaking, takes, text
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.model import Report
-from memolist_tts.core.mp3 import walk
 from memolist_tts.core.verdict import judge, publishable
 from memolist_tts.poll import poll
-from memolist_tts.postgres import connection
+from memolist_tts.postgres import clips, connection, jobs, operator
 from memolist_tts.postgres.schema import inspect, migrate
 from memolist_tts.settings import Needs, Settings
 from tests.crash import parts
 from tests.crash.parts import Message, Provider, Queue, SimDatabase, Store
-from tests.crash.simulation import Flag, Process, Queues, Simulation, Threading
+from tests.crash.simulation import Dice, Fate, Flag, Ids, Process, Queues, Simulation, Threading
 
 ENVIRON = {
     "DATABASE_URL": "postgresql://simulated@127.0.0.1/simulated",
@@ -80,10 +83,11 @@ class SimWorker(Worker):
         super().__init__(settings)
         self.world = world
         self.process = process
-        simulation = world.simulation
+        simulation, database = world.simulation, world.database_of(process)
         self.__dict__.update(
-            database=world.database_of(process),
+            database=database,
             api=world.api_shape,
+            jobs=parts.SimJobs(database, world.api_shape, max_attempts=settings.MAX_ATTEMPTS),
             storage=parts.SimStorage(simulation, world.store, world.provider, process),
             wake=parts.SimWake(simulation, world.queue) if settings.QUEUE_URL else None,
             bus=parts.SimBus(simulation, world.told),
@@ -118,14 +122,32 @@ class Ground:
     connections: list[Any] = field(default_factory=list)
     simulation: Simulation | None = None
 
+    @cached_property
+    def tables(self) -> list[str]:
+        """The API's and ours."""
+        rows = self.api.rows(
+            "SELECT relid::regclass::text AS name FROM pg_stat_user_tables ORDER BY relid"
+        )
+        return [row["name"] for row in rows]
+
     def clear(self) -> None:
         """Nothing has happened yet."""
-        tables = '"TtsJob"', '"Card"', *(f"tts.{t}" for t in OURS)
-        self.api.rows("; ".join(f"DELETE FROM {table}" for table in tables))
+        self.api.rows("; ".join(f"DELETE FROM {table}" for table in self.tables))
+
+    def renew(self) -> None:
+        """Nothing ever was here: what earlier worlds left would change the queries' plans."""
+        self.api.rows(f"TRUNCATE {', '.join(self.tables)}")
+
+    def rows(self) -> dict[str, list[str]]:
+        """Everything that is written down, by table."""
+        written = "SELECT t::text AS row FROM {table} t ORDER BY 1"
+        return {
+            table: [found["row"] for found in self.api.rows(written.format(table=table))]
+            for table in self.tables
+        }
 
 
 ENDED_WELL = ("spoken", "reused", "kept", "skipped")
-OURS = ("job", "clip", "utterance", "pace", "pause")
 
 
 @contextmanager
@@ -150,14 +172,25 @@ def ground(server: Any, name: str) -> Iterator[Ground]:
         assert place.simulation is not None
         return place.simulation
 
-    with (
-        mock.patch.object(crew, "threading", Threading(current)),
-        mock.patch.object(crew, "queue", Queues(current)),
-        mock.patch.object(assemble, "time", _Time(current)),
-        mock.patch.object(connection, "BETWEEN_TRIES_S", 0.0),
-        mock.patch.object(takes, "verdict", _Cached()),
-        mock.patch.dict(os.environ, ENVIRON),
-    ):
+    for table in place.tables:
+        place.api.rows(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    with ExitStack() as stack:
+        for module, name, instead in (
+            (api, "uuid", Ids(current)),
+            (jobs, "uuid", Ids(current)),
+            (clips, "uuid", Ids(current)),
+            (operator, "uuid", Ids(current)),
+            (speaking, "random", Dice(current)),
+            # Parsing each statement anew is a quarter of a life's time.
+            (pg8000.native, "to_statement", cache(pg8000.native.to_statement)),
+            (crew, "threading", Threading(current)),
+            (crew, "queue", Queues(current)),
+            (assemble, "time", _Time(current)),
+            (connection, "BETWEEN_TRIES_S", 0.0),
+            (takes, "verdict", _Cached()),
+        ):
+            stack.enter_context(mock.patch.object(module, name, instead))
+        stack.enter_context(mock.patch.dict(os.environ, ENVIRON))
         yield place
 
 
@@ -181,15 +214,30 @@ def _function(name: str, slot: int) -> ModuleType:
     return module
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Of one world, to be compared with another's."""
+
+    calls: list[tuple[float, str, str, Fate | None]]
+    charges: list[tuple[str, str]]
+    objects: dict[str, bytes]
+    told: dict[str, list[Mapping[str, object]]]
+    rows: dict[str, list[str]]
+
+
 class World:
     """A fresh deployment on `place`. `choose` picks among threads, messages and the like."""
 
     def __init__(
-        self, place: Ground, choose: Callable[[Sequence[Any]], Any] | None = None, **environ: str
+        self,
+        place: Ground,
+        choose: Callable[[Sequence[Any]], Any] | None = None,
+        seed: int = 0,
+        **environ: str,
     ) -> None:
         self.place = place
         place.clear()
-        self.simulation = place.simulation = Simulation(choose)
+        self.simulation = place.simulation = Simulation(choose, seed)
         self.choose = choose or (lambda options: options[0])
         self.api, self.api_shape = place.api, place.shape
         self.settings = Settings.load(Needs(0), ENVIRON | environ)
@@ -199,6 +247,10 @@ class World:
         self.told: defaultdict[str, list[Mapping[str, object]]] = defaultdict(list)
         self.lists: dict[str, str] = {}
         self.foreign: set[tuple[str, str]] = set()
+        self.edited: set[str] = set()
+        """Cards whose text was changed."""
+        self.forced = 0
+        """Jobs that want new takes."""
         self.lambda_s = LAMBDA_S
         self.processes: list[Process] = []
         self.busy: set[int] = set()
@@ -207,11 +259,14 @@ class World:
         self.errors: list[BaseException] = []
         self.halt = Flag(self.simulation)
         self.pollers: list[Process] = []
+        self.at_work: Callable[[], None] = self.aws
+        """What runs the jobs until all is at rest."""
+        self.has_queue = True
         self.new_process: Callable[[str], Process] = Process
         self.to_come = 0
         """What the API is still going to do."""
-        self.forgives_refusals = False
-        """Of a call that its run gave up, nobody puts the clip a second time."""
+        self.abandons_calls = False
+        """Runs give calls up: nobody puts their clips a second time, and beside them are others."""
         self.found: list[str] = []
         self._runs: Counter[str] = Counter()
         self._events = 0
@@ -224,13 +279,31 @@ class World:
         return self.api.add_list(phrases)
 
     def add_job(self, list_id: str, *, is_sent: bool = True, **columns: Any) -> str:
-        job_id = self.api.add_job(list_id, userId="user-1", **columns)
+        # A millisecond apart, which is what the API's times can tell.
+        at = parts.EPOCH + timedelta(seconds=self.simulation.now, milliseconds=len(self.lists))
+        plain = {"userId": "user-1"} | dict.fromkeys(("createdAt", "updatedAt"), _as_api(at))
+        job_id = self.api.add_job(list_id, **(plain | columns))
         self.lists[job_id] = list_id
+        self.forced += "force" in (columns.get("options") or "")
         if is_sent:
             self.send(job_id)
         return job_id
 
+    def edit(self, card_id: str, english: str) -> None:
+        """Change a card's English text."""
+        self.edited.add(card_id)
+        self.api.rows(
+            'UPDATE "Card" SET "textEn" = :text WHERE id = :id', text=english, id=card_id
+        )
+
+    def poll(self, count: int = 1) -> None:
+        """Nobody sends messages: so many pollers look for the jobs."""
+        self.has_queue = False
+        self.at_work = self.pollers_at_work(count)
+
     def send(self, job_id: str) -> None:
+        if not self.has_queue:
+            return
         self.queue.send(json.dumps({"jobId": job_id}))
         self._events += 1
 
@@ -297,6 +370,7 @@ class World:
         """Pollers, each started again when it dies, until all is at rest."""
 
         def supervise() -> None:
+            self.halt, self.pollers = Flag(self.simulation), []
             while not self._are_jobs_over():
                 self.pollers = [each for each in self.pollers if not each.is_dead]
                 while len(self.pollers) < count:
@@ -384,6 +458,17 @@ class World:
     def _are_jobs_over(self) -> bool:
         return not self.to_come and not set(self._statuses().values()) & {"pending", "processing"}
 
+    @property
+    def life(self) -> Life:
+        """Everything that happened, and what is left of it."""
+        return Life(
+            calls=list(self.simulation.trace),
+            charges=[(each.key, each.process.name) for each in self.provider.charges],
+            objects=dict(self.store.objects),
+            told=dict(self.told),
+            rows=self.place.rows(),
+        )
+
     # What must hold at rest
 
     def problems(self, *, may_be_unvoiced: Mapping[str, str] | None = None) -> list[str]:
@@ -391,6 +476,7 @@ class World:
         found: list[str] = []
         for job_id, list_id in self.lists.items():
             found += self._job_problems(job_id, list_id, job_id in (may_be_unvoiced or ()))
+        found += self.simulation.wrongs
         found += self._clip_problems()
         found += self._charge_problems()
         found += [f"{len(self.queue.messages)} messages left"] * bool(self.queue.messages)
@@ -417,9 +503,7 @@ class World:
         ours = self.api.rows("SELECT * FROM tts.job WHERE job_id = :id", id=job_id)
         if job["status"] not in ("completed", "failed", "cancelled"):
             found.append(f"job is {job['status']}")
-        now = parts.EPOCH.timestamp() + self.simulation.now
-        if any(r["lease_until"] and r["lease_until"].timestamp() > now for r in ours):
-            found.append("a lease is left")
+        found += [f"a lease is left: {row}" for row in ours if self._is_leased(job, row)]
         if is_cut or job["status"] == "cancelled":
             return found
         if ours and ours[0]["error_code"] == "attempts_used_up":
@@ -444,6 +528,13 @@ class World:
             found.append(f"job is {job['status']} with {dict(counts)}: {job['errorMessage']}")
         return found
 
+    def _is_leased(self, job: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+        """Whoever settles a job lets go of all; of one that the API ended, the time runs out."""
+        if job["status"] == "completed" or row["finished_at"]:
+            return bool(row["lease_token"] or row["lease_until"])
+        now = parts.EPOCH.timestamp() + self.simulation.now
+        return bool(row["lease_until"] and row["lease_until"].timestamp() > now)
+
     def _card_problem(
         self,
         card_id: str,
@@ -464,10 +555,10 @@ class World:
         if audio is None:
             return [f"{where}: no object at {url}"]
         # Audio of the words that a card had before is the API's to remove, when it edits the card.
-        if end["state"] in ("failed", "kept") or (end["shown_text"], end["url"]) != (shown, url):
+        is_as_read = end["state"] not in ("failed", "kept") and end["shown_text"] == shown
+        if card_id in self.edited and not (is_as_read and end["url"] == url):
             return []
-        wanted = text.spoken(shown, language).text
-        if walk(audio).duration_ms != walk(self.provider.said(wanted)).duration_ms:
+        if audio != parts.published(text.spoken(shown, language).text, language):
             return [f"{where}: the audio of another text"]
         return []
 
@@ -486,25 +577,41 @@ class World:
         return found
 
     def _charge_problems(self) -> list[str]:
-        """One charge a recording, and one more for each that its process died over."""
-        found = []
+        """One charge a take, and one more for each that its process died or stood still over."""
+        found, twice = [], 0
         by_key: defaultdict[str, list[parts.Charge]] = defaultdict(list)
         for charge in self.provider.charges:
             if charge.is_sound:
                 by_key[charge.key].append(charge)
         for key, charges in by_key.items():
-            lost = sum(self._was_lost(charge) for charge in charges)
-            takes_kept = sum(name.startswith(key) for name in self.store.objects)
-            if len(charges) - lost > max(1, takes_kept):
-                found.append(f"{key[:12]} charged {len(charges)} times, {lost} of them lost")
+            kept = [charge.name for charge in charges if not self._was_lost(charge)]
+            takes = {name for name in self.store.objects if name.rsplit("-", 1)[0] == key}
+            if len(takes) > 1 + self.forced:
+                found.append(f"{key[:12]} has {len(takes)} takes")
+            # One that reached the store under no name was paid for in vain.
+            twice += len(kept) - len(set(kept) - {None})
+            if twice > self.settings.MAX_IN_FLIGHT * self.simulation.freezes:
+                found.append(f"{key[:12]} charged {len(charges)} times, kept as {kept}")
+        died_over = Counter(
+            charge.process
+            for charge in self.provider.charges
+            if charge.process.is_dead and charge.name is None and not charge.is_cut
+        )
+        most = max(died_over.values(), default=0)
+        if most > self.settings.MAX_IN_FLIGHT and not self.abandons_calls:
+            found.append(f"a process died over {most} charges")
         return found
 
     def _was_lost(self, charge: parts.Charge) -> bool:
-        if charge.is_kept:
+        if charge.name is not None:
             return False
-        if self.forgives_refusals and charge.key in self.provider.refused:
+        if self.abandons_calls and charge.is_refused:
             return True
-        return charge.process.is_dead or not charge.is_heard
+        return charge.process.is_dead or charge.is_cut
+
+
+def _as_api(at: datetime) -> datetime:
+    return at.replace(tzinfo=None)
 
 
 def _is_expected(error: BaseException) -> bool:

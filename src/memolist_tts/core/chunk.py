@@ -106,6 +106,8 @@ class _Run:
     job: Job
     options: Options
     purse: Purse
+    leased_until: float
+    """On the clock: until then, surely, nobody else speaks this job."""
     counted: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
     cost_usd: float = 0.0
@@ -147,6 +149,7 @@ def run_chunk(
     run = _Run(
         job=job,
         options=Options(),
+        leased_until=began + lease_s,
         turn_until=began + rules.least_turn_s,
         purse=Purse(job, ports.ledger),
     )
@@ -262,6 +265,7 @@ def _speak_mine(
         clock=ports.clock,
         halt=halt,
         purse=run.purse,
+        leased_until=lambda: run.leased_until,
         has_spoken=run.job.spoken_before + run.counted["spoken"] + len(reserved.stored) > 0,
     )
     try:
@@ -365,9 +369,9 @@ def _write(
 ) -> None:
     """Flush, count what landed, and give up on cards that keep changing."""
     results = [_given_up(r) if run.changes[_place(r)] >= MOST_CHANGES else r for r in results]
-    flushed = ports.jobs.flush(
-        run.job, results, clips, total=run.total, renew_s=rules.lease_s or 0.0
-    )
+    renew_s, asked_at = rules.lease_s or 0.0, ports.clock()
+    flushed = ports.jobs.flush(run.job, results, clips, total=run.total, renew_s=renew_s)
+    run.leased_until = max(run.leased_until, asked_at + renew_s)
     if flushed.paused is not None:
         run.paused = Stop(code="paused", message=flushed.paused)
     landed = flushed.landed

@@ -47,6 +47,7 @@ def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> Cli
             clock=ports.clock,
             halt=threading.Event(),
             purse=purse,
+            leased_until=lambda: deadline + GRACE_S,
             has_spoken=True,
         )
         speaker = ports.speaker()

@@ -106,6 +106,8 @@ class Terms:
     halt: threading.Event
     """Set when the process is asked to end."""
     purse: Purse
+    leased_until: Callable[[], float]
+    """On `clock`: past it another run may speak the same, and nothing is to be paid for."""
     has_spoken: bool = False
     """Whether the provider took any text of this job before."""
 
@@ -285,6 +287,8 @@ class Session:
             and self._has_time()
             and self._has_money()
             and self._has_slot()
+            # Last: what stands still in any of these learns of it before it pays.
+            and self._is_leased()
         ):
             self._start_call(self._ready.popleft(), self._slots.use())
 
@@ -327,6 +331,10 @@ class Session:
             return False
         return covers
 
+    def _is_leased(self) -> bool:
+        """If not, the next flush tells whether the job is another's."""
+        return self._terms.clock() < self._terms.leased_until()
+
     def _has_slot(self) -> bool:
         line = self._ready[0].line
         wanted = min(self._free, len(self._ready))
@@ -357,7 +365,7 @@ class Session:
         times = [work.ready_at for work in self._resting]
         slot_at = self._slots.next_at
         may_start = self._free > 0 and not self._terms.purse.is_waiting and self.stop is None
-        if slot_at is not None and self._ready and may_start:
+        if slot_at is not None and self._ready and may_start and self._is_leased():
             times.append(slot_at)
         return min(times, default=math.inf)
 

@@ -242,7 +242,7 @@ WHERE j.id = cast(:id AS {job_id}) AND j.status = 'processing'
 RETURNING j.id::text AS id
 """
 
-# Did this very run settle it?
+# Did this very run settle it, at a try whose answer was lost?
 SETTLED = "SELECT 1 AS found FROM tts.job WHERE job_id = :id AND acted_by = cast(:lease AS uuid)"
 
 # What this run reserved and nobody ever spoke is free again. One taken over stays: the run that
@@ -511,14 +511,14 @@ class Jobs:
         status, params = _settled(outcome)
 
         def work(tx: Transaction) -> None:
+            # Asked before: the statement marks our row also where the API's has been cancelled.
+            if tx.is_repeat and tx.rows(SETTLED, id=job.id, lease=job.lease):
+                return
             rows = tx.rows(
                 self._sql(SETTLE, status=status, settled=self._names[f"settled_{status}"]),
                 id=job.id, lease=job.lease, status=status, attempts=job.attempts_before, **params,
             )  # fmt: skip
             if not rows:
-                if tx.rows(SETTLED, id=job.id, lease=job.lease):
-                    # That was committed, and the answer lost.
-                    return
                 raise LeaseLost(f"job {job.id}: cancelled, deleted or taken over by another run")
             release(tx, job, begun)
             if isinstance(outcome, HandedBack) and outcome.stop.pauses:
