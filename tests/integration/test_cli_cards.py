@@ -366,6 +366,46 @@ def test_a_word_is_said_otherwise_on_exactly_the_cards_that_have_it(
     assert (word["language"], word["word"], word["said"]) == ("fr", "chat", "cha")
 
 
+def test_a_word_is_found_where_the_card_only_says_it(deployment: Deployment) -> None:
+    shown = ("la ville de Re<b>i</b>ms", "vouloir qqch", "la &eacute;cole", "la ville de Rome")
+    cards = deployment.spoken_list(*(("", each) for each in shown))
+
+    made = [
+        deployment.told("lexicon", "add", "fr", word, said, "--yes")
+        for word, said in (("Reims", "Rince"), ("chose", "choze"), ("école", "équole"))
+    ]
+    go_all(deployment, [job for told in made for job in told["jobs"]])
+
+    assert [told["utterances"] for told in made] == [1, 1, 1]
+    assert sorted(deployment.asked[4:]) == [
+        "la ville de Rince", "la équole", "vouloir quelque choze",
+    ]  # fmt: skip
+    after = deployment.api.cards(cards[0]["listId"])
+    moved = [a["audioFrUrl"] != b["audioFrUrl"] for a, b in zip(after, cards, strict=True)]
+    assert moved == [True, True, True, False]
+
+
+def test_a_word_taken_out_is_found_where_markup_hides_it(deployment: Deployment) -> None:
+    deployment.told("lexicon", "add", "fr", "chaise", "cheze")
+    (card,) = deployment.spoken_list(("", "la <b>ch</b>aise"))
+
+    told = deployment.told("lexicon", "remove", "fr", "chaise", "--yes")
+    go_all(deployment, told["jobs"])
+
+    assert deployment.asked == ["la cheze", "la chaise"]
+    assert deployment.card(card["id"])["audioFrUrl"] != card["audioFrUrl"]
+
+
+def test_a_search_for_a_word_leaves_out_in_sql_what_says_just_what_it_shows(
+    deployment: Deployment,
+) -> None:
+    deployment.spoken_list(("", "le chat"), ("", "le <b>chien</b>"), ("", "la vache"))
+
+    pages = deployment.worker().cards.carrying({"language": "fr"}, pattern="%chat%")
+
+    assert [each.phrase.shown for page in pages for each in page] == ["le chat", "le <b>chien</b>"]
+
+
 def test_a_word_taken_out_gives_the_cards_their_old_clips_at_no_cost(
     deployment: Deployment,
 ) -> None:

@@ -72,7 +72,9 @@ MISSING = """
       WHERE j.status::text IN ('pending', 'processing') AND j."listId"::text = p.list_id)
 """
 
-# A clip of ours of which all is true that is asked, and no job open that will replace it.
+# A clip of ours of which all is true that is asked, and no job open that will replace it. With a
+# `pattern`, not what says just what it shows where the pattern isn't in that: any other text may be
+# spoken otherwise than it is shown (markup, abbreviations, earlier words), which SQL can't tell.
 CARRYING = """
   SELECT p.id::text AS card_id, p.list_id, p.shown, p.url,
          c.voice AS clip_voice, c.spoken_text AS clip_text
@@ -80,7 +82,8 @@ CARRYING = """
     ON c.key = substring(p.url FROM '([^/]+)-[0-9]+\\.mp3$')
    AND c.take = cast(substring(p.url FROM '-([0-9]{{1,6}})\\.mp3$') AS integer)
   WHERE c.stored_at IS NOT NULL
-    AND (cast(:pattern AS text) IS NULL OR p.shown ILIKE cast(:pattern AS text)){where}
+    AND (cast(:pattern AS text) IS NULL OR p.shown ILIKE cast(:pattern AS text)
+         OR c.spoken_text <> p.shown){where}
     AND NOT EXISTS (
       SELECT 1 FROM tts.selection s JOIN {jobs} j ON j.id = cast(s.job_id AS {job_id})
       WHERE s.card_id = p.id::text AND s.language = :language AND s.old_url = p.url
@@ -255,7 +258,8 @@ class Cards:
     ) -> Iterator[list[Found]]:
         """Pages of what carries a clip of ours of which all is true that is asked (`OF_CLIPS`).
 
-        `pattern` is for ILIKE on the text shown.
+        `pattern`, for ILIKE on the text shown, leaves out what says just what it shows and
+        doesn't fit; other clips come whether they fit or not.
         """
         if unknown := [name for name in asked if name not in OF_CLIPS]:
             raise MemolistError(f"--where {unknown[0]}=…: one can ask for {', '.join(OF_CLIPS)}")
