@@ -127,6 +127,16 @@ def test_fill_is_bounded_and_splits_a_list_too_long_for_one_job(deployment: Depl
     assert all(card["audioEnUrl"] for card in deployment.api.cards(list_id))
 
 
+@pytest.mark.parametrize("list_id", ["nosuch", ""])
+def test_a_list_without_cards_is_not_filled(deployment: Deployment, list_id: str) -> None:
+    deployment.api.add_list([("apple", "")])
+
+    shown = deployment.command("fill", "--list", list_id)
+
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == f"no \"Card\" has the listId '{list_id}'\n"
+
+
 @pytest.mark.parametrize(
     "shape", [Shape(id_type="uuid", time_type="timestamptz"), MINIMAL, Shape(schema="api")]
 )
@@ -257,6 +267,92 @@ def test_a_retake_that_fails_leaves_the_card_as_it_was(deployment: Deployment) -
     assert (told["status"], told["code"]) == ("failed", "bad_audio")
     assert deployment.card(card["id"])["audioEnUrl"] == card["audioEnUrl"]
     assert deployment.command("undo", card["id"], "en").returncode == 1
+
+
+def previewed(deployment: Deployment, card_id: str) -> dict[str, object]:
+    (told,) = deployment.told("preview", card_id, "--language", "fr")["utterances"]
+    return {name: told[name] for name in ("said", "say", "hint")}
+
+
+PLAIN = {"said": "pain", "say": None, "hint": None}
+
+
+def test_what_a_failed_retake_asked_is_undone_and_the_good_one_before_it_stays(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    good = deployment.told("retake", card["id"], "fr")
+    deployment.speech.add_fault("refused", match="gros mot")
+    words = ("retake", card["id"], "fr", "--say", "gros mot", "--hint", "slowly")
+
+    shown = deployment.command(*words)
+    said = previewed(deployment, card["id"])
+    undone = deployment.told("undo", card["id"], "fr")
+
+    assert (shown.returncode, said["said"]) == (3, "gros mot")
+    assert f"memolist-tts undo {card['id']} fr " in shown.stdout
+    assert (undone["was"], undone["url"]) == (None, None)
+    assert previewed(deployment, card["id"]) == PLAIN
+    assert deployment.card(card["id"])["audioFrUrl"] == good["url"]
+
+    # Taken back, it is no failure any more, and no retry speaks it.
+    deployment.speech.clear_faults()
+    assert deployment.rows("failures") == []
+    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.told("undo", card["id"], "fr")["url"] == card["audioFrUrl"]
+
+
+def test_a_retry_leaves_out_a_failed_retake_that_a_later_one_made_good(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.speech.add_fault("refused", match="gros mot")
+    deployment.told("retake", card["id"], "fr", "--say", "gros mot", exit_code=3)
+    deployment.told("retake", card["id"], "fr", "--say", "du pain")
+
+    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.told("retry", "--all")["found"] == []
+
+
+def test_a_failed_retake_of_a_card_without_audio_is_undone(deployment: Deployment) -> None:
+    deployment.speech.add_fault("refused")
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("retake", card["id"], "fr", "--say", "du pain", exit_code=3)
+
+    shown = deployment.command("undo", card["id"], "fr")
+
+    line = f"{card['id']} fr: its --say and --hint are taken back; it had made no audio\n"
+    assert (shown.returncode, shown.stdout) == (0, line)
+    assert previewed(deployment, card["id"]) == PLAIN
+    assert deployment.command("undo", card["id"], "fr").returncode == 1
+
+
+def test_an_undo_past_a_retake_that_gave_a_card_its_first_audio_is_refused(
+    deployment: Deployment,
+) -> None:
+    deployment.speech.add_fault("refused", match="^(pain|gros mot)$")
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("retake", card["id"], "fr", "--say", "gros mot", exit_code=3)
+    deployment.told("retake", card["id"], "fr", "--say", "du pain")
+
+    assert deployment.command("undo", card["id"], "fr").returncode == 1
+    assert previewed(deployment, card["id"])["said"] == "du pain"
+
+
+def test_a_retake_that_waits_is_cancelled_before_it_is_undone(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("pause")
+    deployment.command("retake", card["id"], "fr", "--say", "du pain")
+    (job,) = deployment.api.rows("SELECT id FROM \"TtsJob\" WHERE status = 'pending'")
+
+    early = deployment.command("undo", card["id"], "fr")
+    deployment.told("cancel", job["id"])
+    deployment.told("undo", card["id"], "fr")
+
+    assert (early.returncode, early.stdout) == (1, "")
+    assert early.stderr.endswith(f"wait, or `memolist-tts cancel {job['id']}` first\n")
+    assert previewed(deployment, card["id"]) == PLAIN
+    assert deployment.card(card["id"])["audioFrUrl"] == card["audioFrUrl"]
 
 
 def test_audio_from_elsewhere_is_not_retaken(deployment: Deployment) -> None:

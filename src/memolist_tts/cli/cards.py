@@ -268,6 +268,8 @@ def retake(
         "card": card,
         "language": code,
         "old_url": placed.picks[0].old_url,
+        "say": wanted.say,
+        "hint": wanted.hint,
     }
     if as_json:
         screen.emit(told)
@@ -302,6 +304,10 @@ def _spoken_here(worker: Worker, job: str) -> dict[str, Any]:
 def _show_retake(told: dict[str, Any]) -> None:
     if told["status"] != "completed":
         console.print(f"{told['code']}: {told['message']}")
+        if told["say"] or told["hint"]:
+            words = f"{told['card']} {told['language']}"
+            console.print(f"memolist-tts retake {words} --say …   # has it said otherwise")
+            console.print(f"memolist-tts undo {words}   # takes --say and --hint back")
         return
     said = f"{told['spoken_text']} ({told['voice']}, take {told['take']}, {told['seconds']:.1f} s)"
     screen.pairs(
@@ -319,9 +325,11 @@ def _show_retake(told: dict[str, Any]) -> None:
 def undo(card: CardId, language: Code, as_json: JsonFlag = False) -> None:
     """Give a card the audio, --say and --hint back that it had before its last retake."""
     worker = Worker(Settings.load(Needs.DATABASE))
-    new, old = worker.orders.undo(card, language_of(worker, language))
+    undone = worker.orders.undo(card, language_of(worker, language))
+    new, old = undone or (None, None)
     told = {"card": card, "language": language, "was": new, "url": old}
-    screen.answer(as_json, told, f"{card} {language}: {old}")
+    kept = "its --say and --hint are taken back; it had made no audio"
+    screen.answer(as_json, told, f"{card} {language}: {old or kept}")
 
 
 def revoice(

@@ -42,6 +42,9 @@ SELECT c.id::text AS card_id, {texts_and_urls}
 FROM {cards} c WHERE c."listId" = cast(:id AS {list_id})
 ORDER BY {card_order}
 """
+LIST_EXISTS = """
+SELECT 1 AS found FROM {cards} c WHERE c."listId" = cast(:id AS {list_id}) LIMIT 1
+"""
 
 # Of the next cards by id those that fit, and always the last id looked at.
 PAGE_OF = """
@@ -180,6 +183,10 @@ def _clips_of(tx: Transaction, phrases: Sequence[Phrase]) -> dict[str, Row]:
     return {row["object_name"]: row for row in tx.rows(CLIPS_OF, keys=keys)}
 
 
+def _no_list(list_id: str) -> MemolistError:
+    return MemolistError(f'no "Card" has the listId {list_id!r}')
+
+
 class Cards:
     """Cards in each language, with an operator's directions."""
 
@@ -232,8 +239,19 @@ class Cards:
         known = self._api.cards.value("listId", list_id)
         found = self._database.transaction(work) if known is not None else []
         if not found:
-            raise MemolistError(f'no "Card" has the listId {list_id!r}')
+            raise _no_list(list_id)
         return found
+
+    def _list(self, list_id: str) -> str:
+        """A list's id as our tables spell it. Raises `MemolistError` where it has no cards."""
+
+        def work(tx: Transaction) -> list[Row]:
+            return tx.rows(self._sql(LIST_EXISTS), id=known)
+
+        known = self._api.cards.value("listId", list_id)
+        if known is None or not self._database.transaction(work):
+            raise _no_list(list_id)
+        return known
 
     def lexicon(self) -> dict[str, dict[str, str]]:
         """Language to word to what is said for it."""
@@ -248,8 +266,11 @@ class Cards:
         return {row["key"]: row for row in self._database.transaction(work)}
 
     def missing(self, *, list_id: str | None) -> Iterator[list[Found]]:
-        """Pages of what has a text, no audio, no error and no open job."""
-        known = list_id and (self._api.cards.value("listId", list_id) or list_id)
+        """Pages of what has a text, no audio, no error and no open job.
+
+        Raises `MemolistError` where the list has no cards.
+        """
+        known = None if list_id is None else self._list(list_id)
         for language in self._api.languages:
             yield from self._pages(language, MISSING, list=known)
 
