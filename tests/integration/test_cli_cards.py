@@ -76,8 +76,17 @@ def test_an_estimate_counts_what_is_stored_as_free(deployment: Deployment) -> No
     assert forced["calls"] == 4
 
 
-def test_an_estimate_is_near_what_was_paid(deployment: Deployment) -> None:
-    words = [("Good morning", "Bonjour"), ("Where is the station?", "Où est la gare ?")]
+@pytest.mark.parametrize("way", ["endpoint", "chat", "realtime"])
+def test_an_estimate_is_near_what_was_paid(deployment: Deployment, way: str) -> None:
+    deployment.settings["TTS_PROVIDER"] = way
+    words = [
+        ("apple", "la pomme"),
+        ("Good morning", "Bonjour"),
+        ("Where is the station?", "Où est la gare ?"),
+        ("I would like a cup of coffee, please.", "Je voudrais une tasse de café."),
+        ("We have been waiting for twenty minutes.", "Nous attendons depuis vingt minutes."),
+        *((f"This is sentence number {n}", "") for n in range(5)),
+    ]
     list_id = deployment.api.add_list(words)
     told = deployment.told("estimate", list_id)
 
@@ -85,7 +94,8 @@ def test_an_estimate_is_near_what_was_paid(deployment: Deployment) -> None:
     deployment.go(job_id)
 
     paid = deployment.told("status", job_id)["progress"]["cost_usd"]
-    assert 0.5 < told["usd"] / paid < 2
+    assert len(deployment.asked) == told["calls"]
+    assert told["usd"] / paid == pytest.approx(1, abs=0.1)
 
 
 def test_fill_finds_what_has_no_audio_and_no_error_and_prices_it_first(
@@ -238,6 +248,49 @@ def test_what_a_card_is_to_say_holds_for_later_jobs_and_is_undone_with_it(
     (preview,) = deployment.told("preview", card["id"], "--language", "fr")["utterances"]
     assert (preview["said"], preview["say"], preview["hint"]) == ("pain", None, None)
     assert deployment.card(card["id"])["audioFrUrl"] == card["audioFrUrl"]
+
+
+@pytest.mark.parametrize(
+    ("model", "fix"),
+    [
+        ("tts-1", "tts-1 takes no instructions; leave it out, or set TTS_MODEL=gpt-4o-mini-tts-"),
+        ("kokoro", "whether kokoro takes instructions isn't known; leave it out, or set "),
+    ],
+)
+def test_a_hint_that_the_model_would_not_be_told_is_refused(
+    deployment: Deployment, model: str, fix: str
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.settings |= {"TTS_PROVIDER": "endpoint", "TTS_MODEL": model}
+
+    for command in ("retake", "preview"):
+        words = (card["id"], "fr") if command == "retake" else (card["id"], "--language", "fr")
+        shown = deployment.command(command, *words, "--hint", "adverb, slowly")
+
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert shown.stderr.startswith(f"--hint: {fix}")
+
+    assert deployment.asked == ["pain"]
+    assert not deployment.api.rows("SELECT 1 AS x FROM tts.selection")
+    assert not deployment.api.rows("SELECT 1 AS x FROM tts.direction")
+
+
+def test_a_hint_of_before_is_told_to_be_unsent_where_the_model_takes_none(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("retake", card["id"], "fr", "--hint", "slowly")
+    words = ("preview", card["id"], "--language", "fr")
+    deaf = {"TTS_PROVIDER": "endpoint", "TTS_MODEL": "tts-1"}
+
+    (before,) = deployment.told(*words)["utterances"]
+    (after,) = deployment.told(*words, **deaf)["utterances"]
+    shown = deployment.command(*words, **deaf).stdout
+
+    assert (before["hint"], before["hint_fault"]) == ("slowly", None)
+    assert after["hint"] == "slowly"
+    assert after["hint_fault"].startswith("--hint: tts-1 takes no instructions; ")
+    assert re.search(r"not sent +--hint: tts-1", shown)
 
 
 def test_a_retake_keeps_the_voice_that_the_card_has(deployment: Deployment) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from memolist_tts.core.errors import MemolistError, NoSuchJob
 from memolist_tts.core.sweep import Due, Gauges
 from memolist_tts.postgres.connection import Database, Row, Transaction
-from memolist_tts.postgres.records import JOB_STANDS, UTTERANCE_STANDS
+from memolist_tts.postgres.records import JOB_STANDS, UTTERANCE_STANDS, WHOLE_LISTS
 from memolist_tts.postgres.schema import Api, paused, user
 
 # Waiting, or processing under a dead lease of ours (another worker's job has none), and not woken
@@ -104,6 +104,7 @@ FROM tts.pace ORDER BY updated_at DESC LIMIT 20
 RETRYABLE = f"""
 SELECT j.id::text AS id
 FROM tts.job t JOIN {{jobs}} j ON j.id = cast(t.job_id AS {{job_id}})
+{WHOLE_LISTS}
 WHERE j.status::text = 'failed'
   AND t.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
   AND (t.error_code IS DISTINCT FROM 'cancelled' OR cast(:code AS text) IS NOT NULL)

@@ -29,8 +29,16 @@ UTTERANCE_STANDS = """NOT EXISTS (
       WHERE s.job_id = u.job_id AND s.card_id = u.card_id AND s.language = u.language
         AND s.undone_at IS NOT NULL)"""
 
-# And of a job `j` (`t`) that failed as a whole: no later job has completed the whole list. Of one
-# that an operator made, which speaks a selection: something of it hasn't been spoken since.
+# And of a job `j` (`t`) that failed as a whole: no later job has completed the whole list, of all
+# those within the time (`w`, joined by WHOLE_LISTS: looked up once). Of one that an operator made,
+# which speaks a selection: something of it hasn't been spoken since.
+WHOLE_LISTS = """LEFT JOIN (
+    SELECT k."listId" AS list_id, max(m.finished_at) AS completed_at
+    FROM tts.job m JOIN {jobs} k ON k.id = cast(m.job_id AS {job_id})
+    WHERE k.status::text = 'completed'
+      AND m.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
+      AND NOT EXISTS (SELECT 1 FROM tts.selection s WHERE s.job_id = m.job_id)
+    GROUP BY k."listId") w ON j."listId" = w.list_id"""
 JOB_STANDS = """CASE WHEN EXISTS (SELECT 1 FROM tts.selection s WHERE s.job_id = t.job_id)
       THEN EXISTS (
         SELECT 1 FROM tts.selection s
@@ -41,12 +49,7 @@ JOB_STANDS = """CASE WHEN EXISTS (SELECT 1 FROM tts.selection s WHERE s.job_id =
             WHERE l.card_id = s.card_id AND l.language = s.language
               AND l.state IN ('spoken', 'reused')
               AND (l.job_id = t.job_id OR l.updated_at > t.finished_at)))
-      ELSE NOT EXISTS (
-        SELECT 1 FROM tts.job m JOIN {jobs} k ON k.id = cast(m.job_id AS {job_id})
-        WHERE k."listId" = j."listId" AND k.status::text = 'completed'
-          AND m.finished_at > t.finished_at
-          AND m.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
-          AND NOT EXISTS (SELECT 1 FROM tts.selection s WHERE s.job_id = m.job_id)) END"""
+      ELSE coalesce(w.completed_at < t.finished_at, true) END"""
 
 # What failed within a time and still stands. now(), where an index has to serve.
 FAILED = f"""
@@ -60,6 +63,7 @@ FAILED = f"""
   UNION ALL
   SELECT t.job_id, NULL, NULL, t.error_code, t.error, NULL, NULL, t.finished_at
   FROM tts.job t JOIN {{jobs}} j ON j.id = cast(t.job_id AS {{job_id}})
+  {WHOLE_LISTS}
   WHERE t.error_code <> 'utterances_failed'
     AND t.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
     AND (cast(:code AS text) IS NULL OR t.error_code = cast(:code AS text))
