@@ -77,7 +77,7 @@ class Worker:
 
     @cached_property
     def records(self) -> Records:
-        return Records(self.database)
+        return Records(self.database, self.api)
 
     @cached_property
     def cards(self) -> Cards:

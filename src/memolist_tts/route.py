@@ -8,7 +8,15 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from memolist_tts.core.model import Voice
-from memolist_tts.speech.models import WARN_DAYS, Model, Route, known, table, voice_fault
+from memolist_tts.speech.models import (
+    WARN_DAYS,
+    Model,
+    Route,
+    known,
+    table,
+    takes_instructions,
+    voice_fault,
+)
 
 if TYPE_CHECKING:
     from memolist_tts.settings import Settings
@@ -90,12 +98,27 @@ def _voice_faults(settings: Settings, way: Way, model: Model) -> Iterator[str]:
         if wrong := voice_fault(way.model, voice.name, is_openai=settings.is_openai):
             yield f"VOICE{name}: {wrong}"
         if language.code in settings.own_instructions and not model.instructions:
-            yield (
-                f"INSTRUCTIONS{name}: {way.model} takes no instructions; unset it, or set "
-                f"TTS_MODEL={table().default_models[way.route]}"
-            )
+            yield f"INSTRUCTIONS{name}: {_deaf(way, 'unset it')}"
     if wrong := speed_fault(way.model, settings.TTS_SPEED):
         yield f"TTS_SPEED: {wrong}"
+
+
+def hint_fault(settings: Settings, way: Way, language: str) -> str | None:
+    """Why what is added to the instructions would not be sent, with the fix; None where it is."""
+    send_any = bool(settings.own_instructions)
+    if way.route != "endpoint" or takes_instructions(way.model, send_any=send_any):
+        return None
+    if known(way.model):
+        return f"--hint: {_deaf(way, 'leave it out')}"
+    return (
+        f"--hint: whether {way.model} takes instructions isn't known; leave it out, or set "
+        f"INSTRUCTIONS_{language.upper()}, with which they are sent"
+    )
+
+
+def _deaf(way: Way, without: str) -> str:
+    instead = table().default_models[way.route]
+    return f"{way.model} takes no instructions; {without}, or set TTS_MODEL={instead}"
 
 
 def speed_fault(model_name: str, speed: float) -> str | None:

@@ -76,8 +76,17 @@ def test_an_estimate_counts_what_is_stored_as_free(deployment: Deployment) -> No
     assert forced["calls"] == 4
 
 
-def test_an_estimate_is_near_what_was_paid(deployment: Deployment) -> None:
-    words = [("Good morning", "Bonjour"), ("Where is the station?", "Où est la gare ?")]
+@pytest.mark.parametrize("way", ["endpoint", "chat", "realtime"])
+def test_an_estimate_is_near_what_was_paid(deployment: Deployment, way: str) -> None:
+    deployment.settings["TTS_PROVIDER"] = way
+    words = [
+        ("apple", "la pomme"),
+        ("Good morning", "Bonjour"),
+        ("Where is the station?", "Où est la gare ?"),
+        ("I would like a cup of coffee, please.", "Je voudrais une tasse de café."),
+        ("We have been waiting for twenty minutes.", "Nous attendons depuis vingt minutes."),
+        *((f"This is sentence number {n}", "") for n in range(5)),
+    ]
     list_id = deployment.api.add_list(words)
     told = deployment.told("estimate", list_id)
 
@@ -85,7 +94,8 @@ def test_an_estimate_is_near_what_was_paid(deployment: Deployment) -> None:
     deployment.go(job_id)
 
     paid = deployment.told("status", job_id)["progress"]["cost_usd"]
-    assert 0.5 < told["usd"] / paid < 2
+    assert len(deployment.asked) == told["calls"]
+    assert told["usd"] / paid == pytest.approx(1, abs=0.1)
 
 
 def test_fill_finds_what_has_no_audio_and_no_error_and_prices_it_first(
@@ -125,6 +135,16 @@ def test_fill_is_bounded_and_splits_a_list_too_long_for_one_job(deployment: Depl
     assert limited.stderr == "The first 3 utterances; --limit shows more.\n"
     assert len(told["jobs"]) == 4
     assert all(card["audioEnUrl"] for card in deployment.api.cards(list_id))
+
+
+@pytest.mark.parametrize("list_id", ["nosuch", ""])
+def test_a_list_without_cards_is_not_filled(deployment: Deployment, list_id: str) -> None:
+    deployment.api.add_list([("apple", "")])
+
+    shown = deployment.command("fill", "--list", list_id)
+
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == f"no \"Card\" has the listId '{list_id}'\n"
 
 
 @pytest.mark.parametrize(
@@ -230,6 +250,49 @@ def test_what_a_card_is_to_say_holds_for_later_jobs_and_is_undone_with_it(
     assert deployment.card(card["id"])["audioFrUrl"] == card["audioFrUrl"]
 
 
+@pytest.mark.parametrize(
+    ("model", "fix"),
+    [
+        ("tts-1", "tts-1 takes no instructions; leave it out, or set TTS_MODEL=gpt-4o-mini-tts-"),
+        ("kokoro", "whether kokoro takes instructions isn't known; leave it out, or set "),
+    ],
+)
+def test_a_hint_that_the_model_would_not_be_told_is_refused(
+    deployment: Deployment, model: str, fix: str
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.settings |= {"TTS_PROVIDER": "endpoint", "TTS_MODEL": model}
+
+    for command in ("retake", "preview"):
+        words = (card["id"], "fr") if command == "retake" else (card["id"], "--language", "fr")
+        shown = deployment.command(command, *words, "--hint", "adverb, slowly")
+
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert shown.stderr.startswith(f"--hint: {fix}")
+
+    assert deployment.asked == ["pain"]
+    assert not deployment.api.rows("SELECT 1 AS x FROM tts.selection")
+    assert not deployment.api.rows("SELECT 1 AS x FROM tts.direction")
+
+
+def test_a_hint_of_before_is_told_to_be_unsent_where_the_model_takes_none(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("retake", card["id"], "fr", "--hint", "slowly")
+    words = ("preview", card["id"], "--language", "fr")
+    deaf = {"TTS_PROVIDER": "endpoint", "TTS_MODEL": "tts-1"}
+
+    (before,) = deployment.told(*words)["utterances"]
+    (after,) = deployment.told(*words, **deaf)["utterances"]
+    shown = deployment.command(*words, **deaf).stdout
+
+    assert (before["hint"], before["hint_fault"]) == ("slowly", None)
+    assert after["hint"] == "slowly"
+    assert after["hint_fault"].startswith("--hint: tts-1 takes no instructions; ")
+    assert re.search(r"not sent +--hint: tts-1", shown)
+
+
 def test_a_retake_keeps_the_voice_that_the_card_has(deployment: Deployment) -> None:
     (card,) = deployment.spoken_list(("apple", ""), VOICE_EN="nova")
 
@@ -257,6 +320,92 @@ def test_a_retake_that_fails_leaves_the_card_as_it_was(deployment: Deployment) -
     assert (told["status"], told["code"]) == ("failed", "bad_audio")
     assert deployment.card(card["id"])["audioEnUrl"] == card["audioEnUrl"]
     assert deployment.command("undo", card["id"], "en").returncode == 1
+
+
+def previewed(deployment: Deployment, card_id: str) -> dict[str, object]:
+    (told,) = deployment.told("preview", card_id, "--language", "fr")["utterances"]
+    return {name: told[name] for name in ("said", "say", "hint")}
+
+
+PLAIN = {"said": "pain", "say": None, "hint": None}
+
+
+def test_what_a_failed_retake_asked_is_undone_and_the_good_one_before_it_stays(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    good = deployment.told("retake", card["id"], "fr")
+    deployment.speech.add_fault("refused", match="gros mot")
+    words = ("retake", card["id"], "fr", "--say", "gros mot", "--hint", "slowly")
+
+    shown = deployment.command(*words)
+    said = previewed(deployment, card["id"])
+    undone = deployment.told("undo", card["id"], "fr")
+
+    assert (shown.returncode, said["said"]) == (3, "gros mot")
+    assert f"memolist-tts undo {card['id']} fr " in shown.stdout
+    assert (undone["was"], undone["url"]) == (None, None)
+    assert previewed(deployment, card["id"]) == PLAIN
+    assert deployment.card(card["id"])["audioFrUrl"] == good["url"]
+
+    # Taken back, it is no failure any more, and no retry speaks it.
+    deployment.speech.clear_faults()
+    assert deployment.rows("failures") == []
+    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.told("undo", card["id"], "fr")["url"] == card["audioFrUrl"]
+
+
+def test_a_retry_leaves_out_a_failed_retake_that_a_later_one_made_good(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.speech.add_fault("refused", match="gros mot")
+    deployment.told("retake", card["id"], "fr", "--say", "gros mot", exit_code=3)
+    deployment.told("retake", card["id"], "fr", "--say", "du pain")
+
+    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.told("retry", "--all")["found"] == []
+
+
+def test_a_failed_retake_of_a_card_without_audio_is_undone(deployment: Deployment) -> None:
+    deployment.speech.add_fault("refused")
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("retake", card["id"], "fr", "--say", "du pain", exit_code=3)
+
+    shown = deployment.command("undo", card["id"], "fr")
+
+    line = f"{card['id']} fr: its --say and --hint are taken back; it had made no audio\n"
+    assert (shown.returncode, shown.stdout) == (0, line)
+    assert previewed(deployment, card["id"]) == PLAIN
+    assert deployment.command("undo", card["id"], "fr").returncode == 1
+
+
+def test_an_undo_past_a_retake_that_gave_a_card_its_first_audio_is_refused(
+    deployment: Deployment,
+) -> None:
+    deployment.speech.add_fault("refused", match="^(pain|gros mot)$")
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("retake", card["id"], "fr", "--say", "gros mot", exit_code=3)
+    deployment.told("retake", card["id"], "fr", "--say", "du pain")
+
+    assert deployment.command("undo", card["id"], "fr").returncode == 1
+    assert previewed(deployment, card["id"])["said"] == "du pain"
+
+
+def test_a_retake_that_waits_is_cancelled_before_it_is_undone(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("", "pain"))
+    deployment.told("pause")
+    deployment.command("retake", card["id"], "fr", "--say", "du pain")
+    (job,) = deployment.api.rows("SELECT id FROM \"TtsJob\" WHERE status = 'pending'")
+
+    early = deployment.command("undo", card["id"], "fr")
+    deployment.told("cancel", job["id"])
+    deployment.told("undo", card["id"], "fr")
+
+    assert (early.returncode, early.stdout) == (1, "")
+    assert early.stderr.endswith(f"wait, or `memolist-tts cancel {job['id']}` first\n")
+    assert previewed(deployment, card["id"]) == PLAIN
+    assert deployment.card(card["id"])["audioFrUrl"] == card["audioFrUrl"]
 
 
 def test_audio_from_elsewhere_is_not_retaken(deployment: Deployment) -> None:
@@ -364,6 +513,46 @@ def test_a_word_is_said_otherwise_on_exactly_the_cards_that_have_it(
     assert deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")["utterances"] == 0
     (word,) = deployment.rows("lexicon", "list")
     assert (word["language"], word["word"], word["said"]) == ("fr", "chat", "cha")
+
+
+def test_a_word_is_found_where_the_card_only_says_it(deployment: Deployment) -> None:
+    shown = ("la ville de Re<b>i</b>ms", "vouloir qqch", "la &eacute;cole", "la ville de Rome")
+    cards = deployment.spoken_list(*(("", each) for each in shown))
+
+    made = [
+        deployment.told("lexicon", "add", "fr", word, said, "--yes")
+        for word, said in (("Reims", "Rince"), ("chose", "choze"), ("école", "équole"))
+    ]
+    go_all(deployment, [job for told in made for job in told["jobs"]])
+
+    assert [told["utterances"] for told in made] == [1, 1, 1]
+    assert sorted(deployment.asked[4:]) == [
+        "la ville de Rince", "la équole", "vouloir quelque choze",
+    ]  # fmt: skip
+    after = deployment.api.cards(cards[0]["listId"])
+    moved = [a["audioFrUrl"] != b["audioFrUrl"] for a, b in zip(after, cards, strict=True)]
+    assert moved == [True, True, True, False]
+
+
+def test_a_word_taken_out_is_found_where_markup_hides_it(deployment: Deployment) -> None:
+    deployment.told("lexicon", "add", "fr", "chaise", "cheze")
+    (card,) = deployment.spoken_list(("", "la <b>ch</b>aise"))
+
+    told = deployment.told("lexicon", "remove", "fr", "chaise", "--yes")
+    go_all(deployment, told["jobs"])
+
+    assert deployment.asked == ["la cheze", "la chaise"]
+    assert deployment.card(card["id"])["audioFrUrl"] != card["audioFrUrl"]
+
+
+def test_a_search_for_a_word_leaves_out_in_sql_what_says_just_what_it_shows(
+    deployment: Deployment,
+) -> None:
+    deployment.spoken_list(("", "le chat"), ("", "le <b>chien</b>"), ("", "la vache"))
+
+    pages = deployment.worker().cards.carrying({"language": "fr"}, pattern="%chat%")
+
+    assert [each.phrase.shown for page in pages for each in page] == ["le chat", "le <b>chien</b>"]
 
 
 def test_a_word_taken_out_gives_the_cards_their_old_clips_at_no_cost(

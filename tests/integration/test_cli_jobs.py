@@ -59,6 +59,40 @@ def test_a_retry_by_code_takes_up_what_failed_with_it_and_nothing_else(
     assert deployment.api.job(failed["both"])["failedCount"] == 1
 
 
+def test_a_code_that_nothing_failed_with_is_told(
+    deployment: Deployment, failed: dict[str, str]
+) -> None:
+    alone = deployment.command("retry", failed["silent"], "--code", "nonsense")
+    every = deployment.command("retry", "--code", "nonsense")
+    others = deployment.command("retry", failed["silent"], "--code", "refused", "--dry-run")
+
+    assert (alone.returncode, others.returncode) == (1, 1)
+    assert alone.stderr.startswith(f"nothing of {failed['silent']} failed with 'nonsense': ")
+    assert every.stdout == "0 jobs are pending again\n"
+    assert every.stderr.startswith("No failure with 'nonsense' stands: ")
+    assert set(statuses(deployment, failed).values()) == {"failed"}
+    assert deployment.told("retry", failed["silent"], "--code", "bad_audio")["retried"]
+    assert deployment.told("retry", failed["cancelled"], "--code", "cancelled")["retried"]
+
+
+def test_a_revoice_that_failed_as_a_whole_stands_until_its_cards_are_spoken(
+    deployment: Deployment,
+) -> None:
+    (card,) = deployment.spoken_list(("apple", "pomme"))
+    words = ("revoice", "--where", "language=fr", "--yes", "--to")
+    (job,) = deployment.told(*words, "nobody")["jobs"]
+    deployment.go(job)
+    deployment.go(deployment.api.add_job(card["listId"]))
+
+    assert deployment.told("retry", "--code", "bad_options", "--dry-run")["found"] == [job]
+
+    (later,) = deployment.told(*words, "nova")["jobs"]
+    deployment.go(later)
+
+    assert deployment.rows("failures") == []
+    assert deployment.told("retry", "--all")["found"] == []
+
+
 def test_a_retry_of_all_leaves_out_what_an_operator_cancelled(
     deployment: Deployment, failed: dict[str, str]
 ) -> None:
@@ -214,6 +248,15 @@ def test_a_user_can_not_be_paused_where_jobs_have_none(
 
     assert (shown.returncode, shown.stdout) == (1, "")
     assert shown.stderr == '"TtsJob" has no column "userId": whose a job is can\'t be told\n'
+
+
+@pytest.mark.parametrize("user", ["", " "])
+def test_a_pause_of_nobody_is_refused(deployment: Deployment, user: str) -> None:
+    shown = deployment.command("pause", "--user", user)
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "--user names nobody" in shown.stderr
+    assert deployment.told("status")["pauses"] == []
 
 
 def test_a_time_that_is_none_is_refused(deployment: Deployment) -> None:

@@ -120,6 +120,33 @@ def test_a_failure_that_a_later_job_mended_is_not_listed(
     assert run("failures", DATABASE_URL=database).stdout == "No failures.\n"
 
 
+def test_a_job_that_failed_as_a_whole_is_mended_by_a_later_one_over_its_list(
+    database: str, api: Api, speech_server: SpeechServer, tmp_path: Path
+) -> None:
+    list_id, other_id = api.add_list([("apple", "pomme")]), api.add_list([("bread", "pain")])
+    speak(database, speech_server, tmp_path, api.add_job(list_id, options='{"voice": "nobody"}'))
+    speak(database, speech_server, tmp_path, api.add_job(other_id))
+    (before,) = lines(run("failures", "--json", DATABASE_URL=database).stdout)
+
+    speak(database, speech_server, tmp_path, api.add_job(list_id))
+
+    assert (before["code"], before["card_id"]) == ("bad_options", None)
+    assert run("failures", DATABASE_URL=database).stdout == "No failures.\n"
+    shown = run("retry", "--all", DATABASE_URL=database)
+    assert shown.stdout == "0 jobs are pending again\n"
+
+
+def test_a_failure_of_a_card_that_is_gone_is_not_listed(
+    database: str, api: Api, spoken: str
+) -> None:
+    before = lines(run("failures", "--json", DATABASE_URL=database).stdout)
+    api.rows("DELETE FROM \"Card\" WHERE \"textEn\" = 'curse'")
+
+    assert [each["job_id"] for each in before] == [spoken]
+    assert run("failures", DATABASE_URL=database).stdout == "No failures.\n"
+    assert "0 jobs" in run("retry", "--code", "refused", DATABASE_URL=database).stdout
+
+
 def test_a_job_that_failed_as_a_whole_is_a_failure_without_a_card(database: str, api: Api) -> None:
     job_id = api.add_job("list")
     run("cancel", job_id, DATABASE_URL=database)
@@ -162,6 +189,15 @@ def test_a_field_that_clips_do_not_have_is_named(database: str) -> None:
     assert unknown.stderr.startswith("--where colour=…: one can ask for voice, model,")
     assert garbled.returncode == 2
     assert "'nova' isn't FIELD=VALUE, such as voice=nova" in garbled.stderr
+
+
+def test_a_field_that_is_asked_for_twice_is_refused(database: str) -> None:
+    words = ("clips", "--where", "voice=alloy", "--where", "voice = nova")
+
+    shown = run(*words, DATABASE_URL=database)
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "voice is asked for twice" in shown.stderr
 
 
 def test_watch_follows_a_job_to_its_end(

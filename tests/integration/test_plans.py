@@ -153,6 +153,16 @@ def test_what_an_operator_looks_at_is_found_by_index(
     assert "Seq Scan" not in plan(filled, sql)
 
 
+@pytest.mark.parametrize("statement", ["RETRYABLE", "FAILED_WITH"])
+@pytest.mark.parametrize("code", ["refused", None])
+def test_what_can_be_retried_is_found_by_index(
+    filled: tuple[Database, jobs.Jobs], statement: str, code: str | None
+) -> None:
+    asked = PARAMETERS | {"code": code}
+
+    assert "Seq Scan" not in plan(filled, getattr(operator, statement), asked)
+
+
 @pytest.mark.parametrize(
     "statement",
     [ledger.USED, cards.DIRECTIONS, cards.SELECTION, cards.STORED, orders.LAST],

@@ -10,7 +10,9 @@ import pytest
 
 from memolist_tts.core.errors import UtteranceRefused
 from memolist_tts.core.model import SpeechRequest, Voice
+from memolist_tts.core.prices import VERBATIM_CHARACTERS
 from memolist_tts.speech import requests
+from memolist_tts.speech.prompt import verbatim
 
 FRENCH = "Lis ceci en français, comme un locuteur natif."
 VERBATIM_FR = (
@@ -77,6 +79,12 @@ def test_instructions_go_to_models_that_surely_take_them_or_on_the_operators_wor
     request = requests.endpoint("le pain", voice, identity="local", instruct_any=instruct_any)
 
     assert ("instructions" in request) is sent
+
+
+def test_an_estimate_counts_the_demand_to_read_verbatim_as_long_as_it_is() -> None:
+    plain = Voice(language="fr", model="gpt-audio-1.5", name="marin")
+
+    assert len(verbatim(plain)) == VERBATIM_CHARACTERS
 
 
 def test_a_chat_request_demands_the_text_verbatim_in_its_language() -> None:

@@ -23,6 +23,7 @@ from memolist_tts.core.options import BadOptions
 from memolist_tts.core.orders import Estimate, Found
 from memolist_tts.core.preview import speak_line
 from memolist_tts.postgres.orders import Direction
+from memolist_tts.route import hint_fault
 from memolist_tts.settings import Needs, Settings
 
 SPEAK_S = 120.0
@@ -74,6 +75,8 @@ def preview(
         raise typer.BadParameter("name a CARD, or --text with --language")
     code = None if language is None else language_of(worker, language).code
     phrases = _previewed(worker, card, text, code)
+    for phrase in phrases if hint else ():
+        _heard(worker, phrase.language)
     phrases = [
         replace(each, say=say or each.say, hint=hint or each.hint, voice=voice) for each in phrases
     ]
@@ -84,6 +87,12 @@ def preview(
         return
     for each in told:
         _show_preview(each)
+
+
+def _heard(worker: Worker, language: str) -> None:
+    """Raises `MemolistError` where the model would not be told a hint."""
+    if wrong := hint_fault(worker.settings, worker.way(), language):
+        raise MemolistError(wrong)
 
 
 def _previewed(
@@ -98,8 +107,10 @@ def _previewed(
 def _preview(worker: Worker, phrase: Phrase, said: Line | Result, speak: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
         "language": phrase.language, "shown": phrase.shown, "carries": phrase.url,
-        "say": phrase.say, "hint": phrase.hint,
+        "say": phrase.say, "hint": phrase.hint, "hint_fault": None,
     }  # fmt: skip
+    if phrase.hint:
+        told["hint_fault"] = hint_fault(worker.settings, worker.way(), phrase.language)
     if isinstance(said, Result):
         return told | {"said": None, "code": said.code, "message": said.message}
     told |= {
@@ -127,6 +138,7 @@ def _show_preview(told: dict[str, Any]) -> None:
             ("   says", told["said"]),
             ("   voice", f"{told['voice']}, {told['model']}"),
             ("   hint", told["hint"] or ""),
+            ("   not sent", told["hint_fault"] or ""),
             ("   costs", f"{price}; about {told['seconds']:.1f} s"),
             ("   sounds", told["url"] or ""),
         ]
@@ -250,6 +262,8 @@ def retake(
     """
     worker = Worker(Settings.load(Needs.WORKER))
     code = language_of(worker, language).code
+    if hint:
+        _heard(worker, code)
     (found,) = [each for each in worker.cards.card(card) if each.phrase.language == code]
     if found.phrase.url and not worker.storage.owns(found.phrase.url):
         raise MemolistError(f"card {card} has audio from elsewhere, which is never replaced")
@@ -268,6 +282,8 @@ def retake(
         "card": card,
         "language": code,
         "old_url": placed.picks[0].old_url,
+        "say": wanted.say,
+        "hint": wanted.hint,
     }
     if as_json:
         screen.emit(told)
@@ -302,6 +318,10 @@ def _spoken_here(worker: Worker, job: str) -> dict[str, Any]:
 def _show_retake(told: dict[str, Any]) -> None:
     if told["status"] != "completed":
         console.print(f"{told['code']}: {told['message']}")
+        if told["say"] or told["hint"]:
+            words = f"{told['card']} {told['language']}"
+            console.print(f"memolist-tts retake {words} --say …   # has it said otherwise")
+            console.print(f"memolist-tts undo {words}   # takes --say and --hint back")
         return
     said = f"{told['spoken_text']} ({told['voice']}, take {told['take']}, {told['seconds']:.1f} s)"
     screen.pairs(
@@ -319,9 +339,11 @@ def _show_retake(told: dict[str, Any]) -> None:
 def undo(card: CardId, language: Code, as_json: JsonFlag = False) -> None:
     """Give a card the audio, --say and --hint back that it had before its last retake."""
     worker = Worker(Settings.load(Needs.DATABASE))
-    new, old = worker.orders.undo(card, language_of(worker, language))
+    undone = worker.orders.undo(card, language_of(worker, language))
+    new, old = undone or (None, None)
     told = {"card": card, "language": language, "was": new, "url": old}
-    screen.answer(as_json, told, f"{card} {language}: {old}")
+    kept = "its --say and --hint are taken back; it had made no audio"
+    screen.answer(as_json, told, f"{card} {language}: {old or kept}")
 
 
 def revoice(

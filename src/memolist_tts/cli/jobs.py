@@ -62,6 +62,10 @@ def retry(
     told = {"found": found, "retried": taken, "sent": sent, "dry_run": dry_run}
     screen.answer(as_json, told, *_retried(found, taken, sent, dry_run=dry_run))
     screen.ended(len(found), "jobs", limit)
+    if code is not None and not found:
+        screen.aside.print(
+            f"No failure with {code!r} stands: `memolist-tts failures` lists those that do."
+        )
 
 
 def _retry_one(worker: Worker, job: str, code: str | None, *, dry_run: bool, as_json: bool) -> None:
@@ -69,6 +73,8 @@ def _retry_one(worker: Worker, job: str, code: str | None, *, dry_run: bool, as_
     job, state = found.id, found.status
     if state not in ("failed", "pending"):
         raise MemolistError(f"{job} is {state}: only a failed or a pending job can be retried")
+    if code is not None and not worker.operator.has_failed_with(job, code):
+        raise MemolistError(f"nothing of {job} failed with {code!r}: `memolist-tts status {job}`")
     if dry_run:
         told = {"found": [job], "retried": [], "sent": 0, "dry_run": True}
         screen.answer(as_json, told, f"{job} would be pending")
@@ -136,6 +142,8 @@ def pause(
     as_json: JsonFlag = False,
 ) -> None:
     """Let no job be claimed or go on: what is being spoken ends, the rest is handed back."""
+    if user is not None and not user.strip():
+        raise typer.BadParameter("--user names nobody: leave it out to pause everybody's jobs")
     operator = Worker(Settings.load(Needs.DATABASE)).operator
     operator.pause(why, user=user, for_s=duration)
     pauses = operator.pauses()

@@ -147,5 +147,5 @@ def _touched(
 
 
 def _pattern(word: str) -> str:
-    """For ILIKE: whatever cards may write otherwise (accents, apostrophes, blanks) is open."""
+    """For ILIKE: whatever may be compared otherwise there (accents, apostrophes) is open."""
     return "%" + re.sub(r"[^A-Za-z0-9]+", "%", word) + "%"

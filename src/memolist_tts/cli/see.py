@@ -354,11 +354,16 @@ def costs(
 
 
 def asked(where: Sequence[str]) -> dict[str, str]:
-    """`FIELD=VALUE` words as a mapping."""
-    found = {}
+    """`FIELD=VALUE` words as a mapping, each field once: all must be true."""
+    found: dict[str, str] = {}
     for word in where:
         name, sign, value = word.partition("=")
-        if not sign or not name.strip():
+        name = name.strip()
+        if not sign or not name:
             raise typer.BadParameter(f"{word!r} isn't FIELD=VALUE, such as voice=nova")
-        found[name.strip()] = value
+        if name in found:
+            raise typer.BadParameter(
+                f"{name} is asked for twice, and all must be true: name it once"
+            )
+        found[name] = value
     return found

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from memolist_tts.core import verdict
+from memolist_tts.core import prices, verdict
 from memolist_tts.core.model import Line, Phrase, Result
 from memolist_tts.core.plan import Script, line_of
 
-SILENCE_S = 0.6
-"""Before and after the speech of a clip, together."""
+SILENCE_S = 0.7
+"""Before and after the speech of a clip, together.
+
+With it the clips of the local voice's phrases of 1 to 3 s are guessed within 6 %; of a
+voice that is slower and leaves less silence, as gpt-4o's do, it is about as near.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +71,12 @@ def line_usd(line: Line) -> float | None:
     price = line.voice.price
     if price is None:
         return None
+    seconds = line_seconds(line)
+    told = len(line.voice.instructions or "")
     return price.usd(
-        characters=len(line.spoken), duration_ms=round(1000 * line_seconds(line)), usage=None
+        characters=len(line.spoken),
+        duration_ms=round(1000 * seconds),
+        usage=prices.guess([len(piece) for piece in line.pieces], told, seconds),
     )
 
 

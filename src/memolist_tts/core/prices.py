@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 AUDIO_TOKENS_A_SECOND = 20
 """Of a model that talks: one for each 50 ms (developers.openai.com, realtime costs guide)."""
+CHARACTERS_A_TOKEN = 4
+"""Of text: OpenAI's rule of thumb (help.openai.com, what are tokens)."""
+VERBATIM_CHARACTERS = 373
+"""The demand to read verbatim, which comes before the instructions of each request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +21,20 @@ class Usage:
     audio_out: int
     text_in: int = 0
     text_out: int = 0
+
+
+def guess(pieces: Sequence[int], instructions: int, seconds: float) -> Usage:
+    """What is likely to be billed for texts of so many characters, read in `seconds`.
+
+    Each is a request, with the instructions (their characters) in it. A model that
+    talks bills what it says as text, too.
+    """
+    told = VERBATIM_CHARACTERS + instructions
+    return Usage(
+        audio_out=round(seconds * AUDIO_TOKENS_A_SECOND),
+        text_in=sum(ceil((told + piece) / CHARACTERS_A_TOKEN) for piece in pieces),
+        text_out=sum(ceil(piece / CHARACTERS_A_TOKEN) for piece in pieces),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,9 @@ SELECT c.id::text AS card_id, {texts_and_urls}
 FROM {cards} c WHERE c."listId" = cast(:id AS {list_id})
 ORDER BY {card_order}
 """
+LIST_EXISTS = """
+SELECT 1 AS found FROM {cards} c WHERE c."listId" = cast(:id AS {list_id}) LIMIT 1
+"""
 
 # Of the next cards by id those that fit, and always the last id looked at.
 PAGE_OF = """
@@ -72,7 +75,9 @@ MISSING = """
       WHERE j.status::text IN ('pending', 'processing') AND j."listId"::text = p.list_id)
 """
 
-# A clip of ours of which all is true that is asked, and no job open that will replace it.
+# A clip of ours of which all is true that is asked, and no job open that will replace it. With a
+# `pattern`, not what says just what it shows where the pattern isn't in that: any other text may be
+# spoken otherwise than it is shown (markup, abbreviations, earlier words), which SQL can't tell.
 CARRYING = """
   SELECT p.id::text AS card_id, p.list_id, p.shown, p.url,
          c.voice AS clip_voice, c.spoken_text AS clip_text
@@ -80,7 +85,8 @@ CARRYING = """
     ON c.key = substring(p.url FROM '([^/]+)-[0-9]+\\.mp3$')
    AND c.take = cast(substring(p.url FROM '-([0-9]{{1,6}})\\.mp3$') AS integer)
   WHERE c.stored_at IS NOT NULL
-    AND (cast(:pattern AS text) IS NULL OR p.shown ILIKE cast(:pattern AS text)){where}
+    AND (cast(:pattern AS text) IS NULL OR p.shown ILIKE cast(:pattern AS text)
+         OR c.spoken_text <> p.shown){where}
     AND NOT EXISTS (
       SELECT 1 FROM tts.selection s JOIN {jobs} j ON j.id = cast(s.job_id AS {job_id})
       WHERE s.card_id = p.id::text AND s.language = :language AND s.old_url = p.url
@@ -177,6 +183,10 @@ def _clips_of(tx: Transaction, phrases: Sequence[Phrase]) -> dict[str, Row]:
     return {row["object_name"]: row for row in tx.rows(CLIPS_OF, keys=keys)}
 
 
+def _no_list(list_id: str) -> MemolistError:
+    return MemolistError(f'no "Card" has the listId {list_id!r}')
+
+
 class Cards:
     """Cards in each language, with an operator's directions."""
 
@@ -229,8 +239,19 @@ class Cards:
         known = self._api.cards.value("listId", list_id)
         found = self._database.transaction(work) if known is not None else []
         if not found:
-            raise MemolistError(f'no "Card" has the listId {list_id!r}')
+            raise _no_list(list_id)
         return found
+
+    def _list(self, list_id: str) -> str:
+        """A list's id as our tables spell it. Raises `MemolistError` where it has no cards."""
+
+        def work(tx: Transaction) -> list[Row]:
+            return tx.rows(self._sql(LIST_EXISTS), id=known)
+
+        known = self._api.cards.value("listId", list_id)
+        if known is None or not self._database.transaction(work):
+            raise _no_list(list_id)
+        return known
 
     def lexicon(self) -> dict[str, dict[str, str]]:
         """Language to word to what is said for it."""
@@ -245,8 +266,11 @@ class Cards:
         return {row["key"]: row for row in self._database.transaction(work)}
 
     def missing(self, *, list_id: str | None) -> Iterator[list[Found]]:
-        """Pages of what has a text, no audio, no error and no open job."""
-        known = list_id and (self._api.cards.value("listId", list_id) or list_id)
+        """Pages of what has a text, no audio, no error and no open job.
+
+        Raises `MemolistError` where the list has no cards.
+        """
+        known = None if list_id is None else self._list(list_id)
         for language in self._api.languages:
             yield from self._pages(language, MISSING, list=known)
 
@@ -255,7 +279,8 @@ class Cards:
     ) -> Iterator[list[Found]]:
         """Pages of what carries a clip of ours of which all is true that is asked (`OF_CLIPS`).
 
-        `pattern` is for ILIKE on the text shown.
+        `pattern`, for ILIKE on the text shown, leaves out what says just what it shows and
+        doesn't fit; other clips come whether they fit or not.
         """
         if unknown := [name for name in asked if name not in OF_CLIPS]:
             raise MemolistError(f"--where {unknown[0]}=…: one can ask for {', '.join(OF_CLIPS)}")

@@ -10,6 +10,7 @@ from datetime import datetime
 from memolist_tts.core.errors import MemolistError, NoSuchJob
 from memolist_tts.core.sweep import Due, Gauges
 from memolist_tts.postgres.connection import Database, Row, Transaction
+from memolist_tts.postgres.records import JOB_STANDS, UTTERANCE_STANDS, WHOLE_LISTS
 from memolist_tts.postgres.schema import Api, paused, user
 
 # Waiting, or processing under a dead lease of ours (another worker's job has none), and not woken
@@ -98,18 +99,36 @@ SELECT provider, rate_per_s, limit_per_minute, latency_s,
 FROM tts.pace ORDER BY updated_at DESC LIMIT 20
 """
 
-# Jobs that failed within a time, the oldest first: with one code, or any but by a cancel.
-RETRYABLE = """
+# Jobs that failed within a time, the oldest first, with something that still stands: with one code,
+# or any but by a cancel.
+RETRYABLE = f"""
 SELECT j.id::text AS id
-FROM tts.job t JOIN {jobs} j ON j.id = cast(t.job_id AS {job_id})
+FROM tts.job t JOIN {{jobs}} j ON j.id = cast(t.job_id AS {{job_id}})
+{WHOLE_LISTS}
 WHERE j.status::text = 'failed'
   AND t.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
-  AND CASE WHEN cast(:code AS text) IS NULL THEN t.error_code IS DISTINCT FROM 'cancelled'
-           ELSE t.error_code = cast(:code AS text) OR EXISTS (
-             SELECT 1 FROM tts.utterance u
-             WHERE u.job_id = t.job_id AND u.state = 'failed' AND u.code = cast(:code AS text)) END
+  AND (t.error_code IS DISTINCT FROM 'cancelled' OR cast(:code AS text) IS NOT NULL)
+  AND (
+    EXISTS (
+      SELECT 1 FROM tts.utterance u
+      WHERE u.job_id = t.job_id AND u.state = 'failed'
+        AND (u.code = cast(:code AS text) OR t.error_code = cast(:code AS text)
+             OR cast(:code AS text) IS NULL)
+        AND {UTTERANCE_STANDS})
+    OR t.error_code IS DISTINCT FROM 'utterances_failed'
+       AND (cast(:code AS text) IS NULL OR t.error_code = cast(:code AS text))
+       AND {JOB_STANDS})
 ORDER BY t.finished_at, t.job_id
 LIMIT cast(:limit AS integer)
+"""
+
+# Whether anything of a job failed with a code, or the job itself.
+FAILED_WITH = """
+SELECT 1 AS found FROM tts.utterance u
+WHERE u.job_id = :id AND u.state = 'failed' AND u.code = :code
+UNION ALL
+SELECT 1 FROM tts.job t WHERE t.job_id = :id AND t.error_code = :code
+LIMIT 1
 """
 
 # failed | pending -> pending, afresh: its failures (of one code, or all) forgotten, its clips and
@@ -215,6 +234,8 @@ class Operator:
         columns = {
             "jobs": jobs.name,
             "job_id": jobs.cast("id"),
+            "cards": api.cards.name,
+            "card_id": api.cards.cast("id"),
             "now": jobs.now("createdAt"),
             "user": user(jobs),
             "is_paused": paused(jobs),
@@ -290,8 +311,12 @@ class Operator:
         )
 
     def retryable(self, *, code: str | None, since_s: float, limit: int) -> list[str]:
-        """Jobs that failed lately, the oldest first: with this code, or not by a cancel."""
+        """Jobs of which a failure stands, the oldest first: with this code, or not by a cancel."""
         return [row["id"] for row in self._rows(RETRYABLE, code=code, since_s=since_s, limit=limit)]
+
+    def has_failed_with(self, job_id: str, code: str) -> bool:
+        """Whether anything of a job failed with `code`."""
+        return bool(self._rows(FAILED_WITH, id=job_id, code=code))
 
     def retry(self, job_ids: Sequence[str], *, code: str | None = None) -> dict[str, str]:
         """Make failed or resting jobs claimable at once; those that were, with their groups.

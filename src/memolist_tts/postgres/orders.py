@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memolist_tts.core.errors import DatabaseError, MemolistError
@@ -41,18 +41,25 @@ SET say = CASE WHEN cast(:say AS text) IS NULL THEN d.say ELSE excluded.say END,
     updated_at = clock_timestamp()
 """
 
-# A card's last retake that isn't undone, and what it came to.
+# A card's last retake that isn't undone, and what it came to. One that made no audio counts where
+# what it asked of the card is still in force.
 LAST = """
-SELECT s.job_id, s.old_url, u.url AS new_url, u.clip_key, u.clip_take
+SELECT s.job_id, s.old_url, u.url AS new_url, u.clip_key, u.clip_take,
+       j.status::text IN ('pending', 'processing') AS is_open,
+       coalesce(u.state IN ('spoken', 'reused'), false) AS is_spoken,
+       EXISTS (
+         SELECT 1 FROM tts.clip g
+         WHERE g.key = substring(s.old_url FROM '([^/]+)-[0-9]+\\.mp3$')
+           AND g.deleted_at IS NOT NULL
+           AND g.object_name = substring(s.old_url FROM '[^/]+$')) AS is_old_gone
 FROM tts.selection s
-JOIN tts.utterance u
+LEFT JOIN tts.utterance u
   ON u.job_id = s.job_id AND u.card_id = s.card_id AND u.language = s.language
-WHERE s.card_id = :card_id AND s.language = :language AND s.old_url IS NOT NULL
-  AND s.undone_at IS NULL AND u.state IN ('spoken', 'reused')
-  AND NOT EXISTS (
-    SELECT 1 FROM tts.clip d
-    WHERE d.key = substring(s.old_url FROM '([^/]+)-[0-9]+\\.mp3$') AND d.deleted_at IS NOT NULL
-      AND d.object_name = substring(s.old_url FROM '[^/]+$'))
+LEFT JOIN tts.direction d ON d.card_id = s.card_id AND d.language = s.language
+LEFT JOIN {jobs} j ON j.id = cast(s.job_id AS {job_id})
+WHERE s.card_id = :card_id AND s.language = :language AND s.undone_at IS NULL
+  AND (u.state IN ('spoken', 'reused')
+       OR (s.old_say, s.old_hint) IS DISTINCT FROM (d.say, d.hint))
 ORDER BY s.made_at DESC LIMIT 1
 """
 
@@ -156,33 +163,27 @@ class Orders:
             raise DatabaseError(told) from error
         return job_id
 
-    def undo(self, card_id: str, language: Language) -> tuple[str, str]:
+    def undo(self, card_id: str, language: Language) -> tuple[str, str] | None:
         """Give a card the audio and the direction back that it had before its last retake.
 
-        Returns the URL it had and the one it has now. Raises `MemolistError` where
-        there is none, or the card carries another audio by now.
+        Returns the URL it had and the one it has now; None where the retake made no
+        audio, and only its direction was taken back. Raises `MemolistError` where there
+        is none or it is under way, or the card carries another audio by now.
         """
         known = self._api.cards.value("id", card_id) or card_id
         where = {"card_id": known, "language": language.code}
-
-        def find(tx: Transaction) -> list[Row]:
-            return tx.rows(LAST, **where)
-
-        if not (rows := self._database.transaction(find)):
-            raise MemolistError(f"card {card_id} has no retake in {language.code!r} to undo")
-        last = rows[0]
+        last = self._last(card_id, where)
 
         def work(tx: Transaction) -> None:
             if not (before := tx.rows(UNDO, id=last["job_id"], **where)):
                 # Done already: by this statement's lost answer, or by somebody else.
                 return
-            self._put_back(tx, known, language, last)
             say, hint = before[0]["old_say"], before[0]["old_hint"]
             tx.rows(UNDIRECT, **where)
             if say is not None or hint is not None:
                 tx.rows(DIRECT, **where, say=say, hint=hint)
-            if f"/{last['clip_key']}-" in last["old_url"]:
-                tx.rows(WITHDRAW, key=last["clip_key"], take=last["clip_take"])
+            if last["is_spoken"]:
+                self._put_back(tx, known, language, last)
 
         try:
             self._database.transaction(work)
@@ -190,7 +191,23 @@ class Orders:
             raise MemolistError(
                 f"card {card_id} carries another audio by now than that of its last retake"
             ) from None
-        return last["new_url"], last["old_url"]
+        return (last["new_url"], last["old_url"]) if last["is_spoken"] else None
+
+    def _last(self, card_id: str, where: Mapping[str, str]) -> Row:
+        sql = LAST.format(jobs=self._api.jobs.name, job_id=self._api.jobs.cast("id"))
+
+        def find(tx: Transaction) -> list[Row]:
+            return tx.rows(sql, **where)
+
+        last = next(iter(self._database.transaction(find)), None)
+        if last is None or (last["is_spoken"] and not _has_old(last)):
+            raise MemolistError(f"card {card_id} has no retake in {where['language']!r} to undo")
+        if last["is_open"] and not last["is_spoken"]:
+            raise MemolistError(
+                f"the last retake of card {card_id} is under way: "
+                f"wait, or `memolist-tts cancel {last['job_id']}` first"
+            )
+        return last
 
     def _put_back(self, tx: Transaction, card_id: str, language: Language, last: Row) -> None:
         cards = self._api.cards
@@ -203,6 +220,8 @@ class Orders:
         )
         if not tx.rows(sql, card_id=card_id, old_url=last["old_url"], new_url=last["new_url"]):
             raise _NotPutBack
+        if f"/{last['clip_key']}-" in last["old_url"]:
+            tx.rows(WITHDRAW, key=last["clip_key"], take=last["clip_take"])
 
     def add_word(self, language: str, word: str, said: str) -> None:
         """From now on `word` is said as `said`."""
@@ -227,3 +246,8 @@ class Orders:
             return tx.rows(WORDS)
 
         return self._database.transaction(work)
+
+
+def _has_old(last: Row) -> bool:
+    """Whether the audio that a retake replaced can be given back."""
+    return last["old_url"] is not None and not last["is_old_gone"]

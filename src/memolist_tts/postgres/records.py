@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.postgres.connection import Database, Row, Transaction
+from memolist_tts.postgres.schema import Api
 
 # One job, an utterance a row, what failed first.
 UTTERANCES = """
@@ -16,25 +17,57 @@ WHERE u.job_id = :id
 ORDER BY u.state <> 'failed', u.card_id, u.language
 """
 
-# What failed within a time and still stands: no later job has given the card its audio. now(),
-# where an index has to serve.
-FAILED = """
+# What still stands of an utterance `u` that failed: no later job has given the card its audio, the
+# card is there, and no operator took the retake back.
+UTTERANCE_STANDS = """NOT EXISTS (
+      SELECT 1 FROM tts.utterance l
+      WHERE l.card_id = u.card_id AND l.language = u.language AND l.updated_at > u.updated_at
+        AND l.state <> 'failed')
+    AND EXISTS (SELECT 1 FROM {cards} c WHERE c.id = cast(u.card_id AS {card_id}))
+    AND NOT EXISTS (
+      SELECT 1 FROM tts.selection s
+      WHERE s.job_id = u.job_id AND s.card_id = u.card_id AND s.language = u.language
+        AND s.undone_at IS NOT NULL)"""
+
+# And of a job `j` (`t`) that failed as a whole: no later job has completed the whole list, of all
+# those within the time (`w`, joined by WHOLE_LISTS: looked up once). Of one that an operator made,
+# which speaks a selection: something of it hasn't been spoken since.
+WHOLE_LISTS = """LEFT JOIN (
+    SELECT k."listId" AS list_id, max(m.finished_at) AS completed_at
+    FROM tts.job m JOIN {jobs} k ON k.id = cast(m.job_id AS {job_id})
+    WHERE k.status::text = 'completed'
+      AND m.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
+      AND NOT EXISTS (SELECT 1 FROM tts.selection s WHERE s.job_id = m.job_id)
+    GROUP BY k."listId") w ON j."listId" = w.list_id"""
+JOB_STANDS = """CASE WHEN EXISTS (SELECT 1 FROM tts.selection s WHERE s.job_id = t.job_id)
+      THEN EXISTS (
+        SELECT 1 FROM tts.selection s
+        WHERE s.job_id = t.job_id AND s.undone_at IS NULL
+          AND EXISTS (SELECT 1 FROM {cards} c WHERE c.id = cast(s.card_id AS {card_id}))
+          AND NOT EXISTS (
+            SELECT 1 FROM tts.utterance l
+            WHERE l.card_id = s.card_id AND l.language = s.language
+              AND l.state IN ('spoken', 'reused')
+              AND (l.job_id = t.job_id OR l.updated_at > t.finished_at)))
+      ELSE coalesce(w.completed_at < t.finished_at, true) END"""
+
+# What failed within a time and still stands. now(), where an index has to serve.
+FAILED = f"""
   SELECT u.job_id, u.card_id, u.language, u.code, u.message, u.shown_text, u.spoken_text,
          u.updated_at
   FROM tts.utterance u
   WHERE u.state = 'failed'
     AND u.updated_at > now() - make_interval(secs => cast(:since_s AS double precision))
     AND (cast(:code AS text) IS NULL OR u.code = cast(:code AS text))
-    AND NOT EXISTS (
-      SELECT 1 FROM tts.utterance l
-      WHERE l.card_id = u.card_id AND l.language = u.language AND l.updated_at > u.updated_at
-        AND l.state <> 'failed')
+    AND {UTTERANCE_STANDS}
   UNION ALL
   SELECT t.job_id, NULL, NULL, t.error_code, t.error, NULL, NULL, t.finished_at
-  FROM tts.job t
+  FROM tts.job t JOIN {{jobs}} j ON j.id = cast(t.job_id AS {{job_id}})
+  {WHOLE_LISTS}
   WHERE t.error_code <> 'utterances_failed'
     AND t.finished_at > now() - make_interval(secs => cast(:since_s AS double precision))
     AND (cast(:code AS text) IS NULL OR t.error_code = cast(:code AS text))
+    AND {JOB_STANDS}
 """
 FAILURES = f"""
 SELECT * FROM ({FAILED}) f
@@ -107,8 +140,14 @@ WHERE c.key = substring(cast(:name AS text) FROM '^(.+)-[0-9]+\\.mp3$')
 class Records:
     """Utterances, failures and clips as they are written down."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, api: Api) -> None:
         self._database = database
+        self._names = {
+            "jobs": api.jobs.name,
+            "job_id": api.jobs.cast("id"),
+            "cards": api.cards.name,
+            "card_id": api.cards.cast("id"),
+        }
 
     def _rows(self, sql: str, **params: object) -> list[Row]:
         def work(tx: Transaction) -> list[Row]:
@@ -122,11 +161,13 @@ class Records:
 
     def failures(self, *, code: str | None, since_s: float, limit: int) -> list[Row]:
         """Failed utterances, and jobs that failed as a whole (no card), the newest first."""
-        return self._rows(FAILURES, code=code, since_s=since_s, limit=limit)
+        sql = FAILURES.format(**self._names)
+        return self._rows(sql, code=code, since_s=since_s, limit=limit)
 
     def failure_codes(self, *, code: str | None, since_s: float) -> list[Row]:
         """How many failed by code, the most first."""
-        return self._rows(FAILURE_CODES, code=code, since_s=since_s)
+        sql = FAILURE_CODES.format(**self._names)
+        return self._rows(sql, code=code, since_s=since_s)
 
     def clips(self, asked: Mapping[str, str], limit: int) -> list[Row]:
         """Stored clips of which all is true that is asked (`WHERE`), the newest first."""

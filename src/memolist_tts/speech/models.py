@@ -71,6 +71,17 @@ def price(name: str) -> Price | None:
     return model.price if model else None
 
 
+def takes_instructions(name: str, *, send_any: bool) -> bool:
+    """Whether the speech endpoint is sent instructions for the model `name`.
+
+    tts-1 may refuse them, so never. Models of unknown names are a compatible server's:
+    whether they know the parameter can't be told, so only with `send_any`.
+    """
+    if model := known(name):
+        return model.instructions
+    return name.startswith("gpt-4o-") or (send_any and not name.startswith("tts-1"))
+
+
 def is_openai_host(host: str) -> bool:
     """Whether it is OpenAI's API, a regional one included."""
     return host == "api.openai.com" or host.endswith(".api.openai.com")

@@ -8,6 +8,7 @@ raise `UtteranceRefused` (`too_long`) where the provider would surely refuse.
 from __future__ import annotations
 
 from memolist_tts.core.model import Json, SpeechRequest, Voice
+from memolist_tts.speech.models import takes_instructions
 from memolist_tts.speech.prompt import checked, verbatim
 
 SAMPLE_RATE_HZ = 24_000
@@ -21,10 +22,9 @@ def endpoint(
 ) -> SpeechRequest:
     """The body for /audio/speech, and "provider".
 
-    Instructions go to the gpt-4o family and never to tts-1, which may refuse them.
-    Models of other names are a compatible server's: whether they know the parameter
-    can't be told, and our default instructions must not break them, so they get it
-    only with `instruct_any`, meant for instructions the operator set himself.
+    Instructions go where `takes_instructions` has it. Our default ones must not break a
+    compatible server, so one whose model has a name of its own gets them only with
+    `instruct_any`, meant for instructions the operator set himself.
     """
     request: dict[str, Json] = {
         "provider": identity,
@@ -33,7 +33,7 @@ def endpoint(
         "input": checked(text),
         "response_format": "mp3",
     }
-    if voice.instructions and _takes_instructions(voice.model, instruct_any):
+    if voice.instructions and takes_instructions(voice.model, send_any=instruct_any):
         request["instructions"] = voice.instructions
     if voice.speed != 1.0:
         request["speed"] = voice.speed
@@ -88,9 +88,3 @@ def realtime(text: str, voice: Voice, *, identity: str) -> SpeechRequest:
             "max_output_tokens": MAX_OUTPUT_TOKENS,
         },
     }
-
-
-def _takes_instructions(model: str, instruct_any: bool) -> bool:
-    if model.startswith("gpt-4o-"):
-        return True
-    return instruct_any and not model.startswith("tts-1")
