@@ -288,7 +288,7 @@ def test_while_all_is_paused_a_retake_waits_and_says_so(deployment: Deployment) 
 
     shown = deployment.command("retake", card["id"], "en")
 
-    assert shown.returncode == 1
+    assert shown.returncode == 3
     assert shown.stderr.endswith("is made and waits: no money\n")
 
 
@@ -321,7 +321,7 @@ def test_a_revoice_is_a_dry_run_until_it_is_agreed_to(deployment: Deployment) ->
     go_all(deployment, told["jobs"])
 
     assert asked.stdout.startswith("2 utterances, 0 of them free\n")
-    assert asked.stderr == "Nothing was done; --yes does it.\n"
+    assert (asked.returncode, asked.stderr) == (1, "Nothing was done; --yes does it.\n")
     assert (dry["utterances"], dry["jobs"]) == (2, [])
     assert (len(told["jobs"]), again["jobs"]) == (1, [])
     after = deployment.api.cards(cards[0]["listId"])
@@ -389,7 +389,7 @@ def test_a_word_is_not_added_before_its_price_is_agreed_to(deployment: Deploymen
     shown = deployment.command("lexicon", "add", "fr", "chat", "cha")
 
     assert shown.stdout.startswith("1 utterances, 0 of them free\n")
-    assert shown.stderr == "Nothing was done; --yes does it.\n"
+    assert (shown.returncode, shown.stderr) == (1, "Nothing was done; --yes does it.\n")
     assert deployment.rows("lexicon", "list") == []
 
 
