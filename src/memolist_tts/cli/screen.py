@@ -75,7 +75,9 @@ def table(*heads: str) -> Table:
 def show(made: Table) -> None:
     """Print a table as wide as the screen; an id in a `no_wrap` column is whole at any width."""
     needed = sum(_least_width(column) + GAP for column in made.columns)
-    console.print(made, soft_wrap=False, width=max(console.width, needed), crop=False)
+    if needed > console.width:
+        made.width = needed
+    console.print(made, soft_wrap=False, crop=False)
 
 
 def _least_width(column: Column) -> int:

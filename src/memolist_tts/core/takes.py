@@ -124,7 +124,9 @@ def call(work: Work, speaker: Speaker, storage: Storage, timeout_s: float) -> An
 def hear(work: Work, speaker: Speaker, timeout_s: float) -> Verdict:
     """Make the one call of a line in one part and judge what it brings; nothing is stored."""
     _ask(work, speaker, timeout_s)
-    return _take(work).verdict
+    heard = _take(work).verdict
+    work.parts.clear()
+    return heard
 
 
 def _ask(work: Work, speaker: Speaker, timeout_s: float) -> Speech:
