@@ -84,6 +84,10 @@ class Worker:
         return Cards(self.database, self.api)
 
     @cached_property
+    def clips(self) -> Clips:
+        return Clips(self.database)
+
+    @cached_property
     def orders(self) -> Orders:
         return Orders(self.database, self.api)
 
@@ -251,7 +255,7 @@ class Worker:
     def ports(self) -> Ports:
         return Ports(
             jobs=self.jobs,
-            clips=Clips(self.database),
+            clips=self.clips,
             pace=self.pace,
             ledger=self.ledger,
             script=self.script,

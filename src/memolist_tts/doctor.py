@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from memolist_tts.assemble import Worker, api_key
-from memolist_tts.core import verdict
 from memolist_tts.core.errors import (
     DatabaseError,
     KeyRefused,
@@ -19,7 +19,9 @@ from memolist_tts.core.errors import (
     SchemaMismatch,
     TryAgain,
 )
-from memolist_tts.core.model import Options
+from memolist_tts.core.key import audio_key
+from memolist_tts.core.model import Line, Options, Voice
+from memolist_tts.core.preview import hear
 from memolist_tts.postgres.schema import missing_indexes
 from memolist_tts.route import Ending
 from memolist_tts.speech.models import known, told_of
@@ -29,6 +31,7 @@ MOST_SKEW_S = 5.0
 SPEAK_TIMEOUT_S = 20.0
 WORD = "Memolist."
 """Said by --speak: a name is the same in every language."""
+UNASKED = "not asked for a word: what it costs can't be written down. Mend the database first"
 
 
 class State(StrEnum):
@@ -56,16 +59,22 @@ Look: TypeAlias = Callable[[Worker], tuple[State, str]]
 def examine(worker: Worker, *, speak: bool = False) -> Iterator[Finding]:
     """Look at each part; what can't be seen because of another's fault is left out.
 
-    With `speak`, each language says a word: that costs a fraction of a cent.
+    With `speak`, each language says a word: that costs a fraction of a cent, which the
+    books have. So nothing is said while the database is at fault.
     """
-    yield from _examine_database(worker)
+    database = list(_examine_database(worker))
+    yield from database
     yield _found("storage", _storage, worker)
     yield _found("queue", _queue, worker)
     provider = list(_examine_provider(worker))
     yield from provider
     if any(each.state is State.FAULT for each in provider):
         return
+    has_books = all(each.state is not State.FAULT for each in database)
     for language in worker.settings.LANGUAGES:
+        if speak and not has_books:
+            yield Finding(f"voice {language.code}", State.WARNING, UNASKED)
+            continue
         look = partial(_voice, language=language.code, speak=speak)
         yield _found(f"voice {language.code}", look, worker)
 
@@ -119,8 +128,17 @@ def _pauses(worker: Worker) -> tuple[State, str]:
     pauses = worker.operator.pauses()
     if not pauses:
         return State.OK, "none"
-    reasons = "; ".join(f"{each['code']}: {each['message']}" for each in pauses)
-    return State.WARNING, f"no job is claimed: {reasons}. Lift it with `memolist-tts resume`"
+    told = [
+        f"jobs of {each['user_id']} aren't claimed: {each['message']}; lift it with "
+        f"`memolist-tts resume --user {shlex.quote(each['user_id'])}`"
+        for each in pauses
+        if each["user_id"] is not None
+    ]
+    of_all = [f"{each['code']}: {each['message']}" for each in pauses if each["user_id"] is None]
+    if of_all:
+        reasons = "; ".join(of_all)
+        told.insert(0, f"no job is claimed: {reasons}; lift it with `memolist-tts resume`")
+    return State.WARNING, ". ".join(told)
 
 
 def _canary(worker: Worker) -> tuple[State, str]:
@@ -202,14 +220,21 @@ def _voice(worker: Worker, *, language: str, speak: bool) -> tuple[State, str]:
     if not speak:
         is_known = known(voice.model) is not None
         return State.OK, voice.name if is_known else f"{voice.name}, not checked (--speak does)"
+    line = _line(worker, voice)
     speaker = worker.speaker()
-    try:
-        speech = speaker.speak(worker.request(WORD, voice), SPEAK_TIMEOUT_S)
-    finally:
-        speaker.rest()
-    heard = verdict.judge(
-        speech.mp3, WORD, language=language, speed=voice.speed, transcript=speech.transcript
-    )
+    heard = hear(line, speaker, worker.clips, worker.ledger, timeout_s=SPEAK_TIMEOUT_S)
     if not heard.is_sound:
         return State.FAULT, f"{voice.name} doesn't speak well: {heard.reason}. Try another voice"
     return State.OK, f"{voice.name} said {WORD!r} in {heard.speech_ms / 1000:.1f} s"
+
+
+def _line(worker: Worker, voice: Voice) -> Line:
+    request = worker.request(WORD, voice)
+    return Line(
+        key=audio_key([request]),
+        requests=(request,),
+        spoken=WORD,
+        pieces=(WORD,),
+        voice=voice,
+        provider=str(request["provider"]),
+    )

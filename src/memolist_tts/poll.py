@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from memolist_tts.assemble import Worker
@@ -57,13 +60,20 @@ def _round(
     return False
 
 
-def halt_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set."""
+@contextmanager
+def halt_on_signals(told: str = "") -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; `told` is said on standard error then, once."""
     halt = threading.Event()
 
     def ask(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if told and not halt.is_set():
+            # Past the buffers: the signal may have come in the middle of a write.
+            os.write(sys.stderr.fileno(), f"{told}\n".encode())
         halt.set()
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    return halt
+    before = {each: signal.signal(each, ask) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield halt
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

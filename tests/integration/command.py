@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-c", "from memolist_tts.cli import main; main()")
@@ -31,3 +34,20 @@ def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=PATIENCE_S,
     )
+
+
+@contextmanager
+def start(*words: str, stderr: Any = subprocess.PIPE, **variables: str) -> Iterator[Any]:
+    """A command that goes on; it is killed if it still does at the end."""
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from command import run
+from command import run, start
 
 from local.api import Api
 from local.speech import SpeechServer
@@ -43,6 +44,12 @@ class Deployment:
     def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return run(*words, **(self.environ | more))
+
+    @contextmanager
+    def started(self, *words: str, **more: Any) -> Iterator[Any]:
+        """A command that goes on, as `command.start` has it."""
+        with start(*words, **(self.environ | more)) as process:
+            yield process
 
     def told(self, *words: str, exit_code: int = 0, **more: str) -> Any:
         """What a command tells a script: one JSON value, and nothing on standard error."""

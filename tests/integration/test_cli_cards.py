@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
+from command import PATIENCE_S
 from deployment import Deployment
 
 from local.api import Api
 from local.schema import MINIMAL, Shape
 from memolist_tts.core.model import Completed, Failed
+from memolist_tts.speech.models import table
+from tests.conftest import ROUTE
 
+AWAY = "http://127.0.0.1:1/v1"
+INTERRUPTED = "Interrupted: what is being spoken is stored first.\n"
 FOREIGN = "https://elsewhere.example.com/recording.mp3"
 
 
@@ -61,6 +70,102 @@ def test_a_preview_that_the_provider_refuses_tells_why(deployment: Deployment) -
     assert (shown.returncode, shown.stdout) == (1, "")
     assert shown.stderr.startswith("refused: ")
     assert not deployment.api.rows("SELECT 1 AS x FROM tts.clip")
+
+
+def test_a_text_of_no_card_carries_nothing_to_be_told(deployment: Deployment) -> None:
+    shown = deployment.command("preview", "--text", "apple", "--language", "en")
+
+    assert shown.returncode == 0
+    assert "says" in shown.stdout
+    assert "carries" not in shown.stdout
+
+
+def test_an_address_is_never_broken(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+
+    previewed = deployment.command("preview", card["id"], COLUMNS="80").stdout.splitlines()
+    retaken = deployment.command("retake", card["id"], "en", COLUMNS="80").stdout.splitlines()
+
+    now = deployment.card(card["id"])["audioEnUrl"]
+    assert len(card["audioEnUrl"]) > 80
+    assert previewed.count(card["audioEnUrl"]) == 2
+    assert (retaken.count(card["audioEnUrl"]), retaken.count(now)) == (1, 1)
+
+
+def test_a_preview_that_is_interrupted_keeps_what_is_paid_for(deployment: Deployment) -> None:
+    deployment.settings["TTS_PROVIDER"] = ROUTE
+    (card,) = deployment.api.cards(deployment.api.add_list([("apple", "pomme")]))
+    deployment.speech.add_fault("hold")
+
+    with deployment.started("preview", card["id"], "--speak") as process:
+        assert deployment.speech.wait_for_in_flight(1, PATIENCE_S)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == INTERRUPTED
+        deployment.speech.clear_faults()
+        shown, rest = process.communicate(timeout=PATIENCE_S)
+
+    assert (process.returncode, rest) == (130, "")
+    assert len(re.findall("sounds", shown)) == 1
+    assert deployment.asked == ["apple"]
+    (day,) = deployment.rows("costs")
+    assert day["calls"] == 1
+    deployment.told("preview", card["id"], "--speak")
+    assert deployment.asked == ["apple", "pomme"]
+
+
+@pytest.mark.parametrize("command", ["preview", "retake"])
+def test_a_person_sees_that_it_is_being_spoken_and_a_script_does_not(
+    deployment: Deployment, command: str
+) -> None:
+    deployment.settings |= {"TTS_PROVIDER": ROUTE, "TERM": "xterm"}
+    (card,) = deployment.api.cards(deployment.api.add_list([("apple", "")]))
+    words = [command, card["id"], *(["--speak"] if command == "preview" else ["en"])]
+    deployment.speech.add_fault("hold")
+
+    seen = ""
+    with on_terminal(deployment, *words) as screen:
+        for piece in screen:
+            seen += piece
+            if "utterances spoken" in seen:
+                deployment.speech.clear_faults()
+    with on_terminal(deployment, *words, "--json") as screen:
+        for_a_script = "".join(screen)
+
+    assert "utterances spoken" in seen
+    assert for_a_script == ""
+
+
+@contextmanager
+def on_terminal(deployment: Deployment, *words: str) -> Iterator[Iterator[str]]:
+    """What a command shows on its standard error, a terminal, as it comes."""
+    ours, its = os.openpty()
+    with deployment.started(*words, stderr=its):
+        os.close(its)
+
+        def pieces() -> Iterator[str]:
+            # EIO: nobody writes there any more.
+            with suppress(OSError):
+                while piece := os.read(ours, 4096):
+                    yield piece.decode(errors="replace")
+
+        yield pieces()
+    os.close(ours)
+
+
+def test_an_estimate_says_when_the_server_could_not_be_asked(deployment: Deployment) -> None:
+    list_id = deployment.api.add_list([("apple", "")])
+
+    shown = deployment.command("estimate", list_id, OPENAI_BASE_URL=AWAY)
+    told = deployment.told("estimate", list_id, OPENAI_BASE_URL=AWAY)
+    sure = deployment.told("estimate", list_id)
+
+    model = table().default_models["endpoint"]
+    assert shown.stderr == (
+        f"{AWAY} can't be asked what it offers: "
+        f"priced as {model} by TTS_PROVIDER=endpoint.\n"
+    )
+    assert (told["route"], told["model"], told["is_sure"]) == ("endpoint", model, False)
+    assert (sure["route"], sure["is_sure"]) == ("chat", True)
 
 
 def test_an_estimate_counts_what_is_stored_as_free(deployment: Deployment) -> None:
@@ -437,8 +542,88 @@ def test_while_all_is_paused_a_retake_waits_and_says_so(deployment: Deployment) 
 
     shown = deployment.command("retake", card["id"], "en")
 
-    assert shown.returncode == 1
+    assert shown.returncode == 3
     assert shown.stderr.endswith("is made and waits: no money\n")
+
+
+def test_a_retake_that_waits_tells_a_script_its_job_and_no_other_user_s_pause(
+    deployment: Deployment,
+) -> None:
+    list_id = deployment.api.add_list([("apple", "")])
+    deployment.go(deployment.api.add_job(list_id, userId="anna"))
+    (card,) = deployment.api.cards(list_id)
+    deployment.told("pause", "--user", "bob", "--why", "bob imports")
+
+    told = deployment.told("retake", card["id"], "en", exit_code=3, JOB_BUDGET_USD="0.000001")
+
+    assert deployment.api.job(told["job"])["status"] == told["status"] == "pending"
+    assert told["code"] == "job_budget_reached"
+    assert (told["card"], told["url"], told["old_url"]) == (card["id"], None, card["audioEnUrl"])
+
+
+def test_a_retake_whose_provider_is_away_waits_and_says_so(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    away = {"OPENAI_BASE_URL": AWAY, "TTS_PROVIDER": ROUTE}
+
+    told = deployment.told("retake", card["id"], "en", exit_code=4, **away)
+    shown = deployment.command(
+        "preview", "--text", "pear", "--language", "en", "--speak", **away
+    )
+
+    assert (told["status"], told["code"]) == ("pending", "provider_down")
+    assert shown.returncode == 4
+    assert shown.stderr.startswith("provider_down: ")
+
+
+def test_a_retake_of_a_job_that_fails_as_a_whole_tells_why(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+
+    deployment.api.rows("UPDATE tts.clip SET voice = 'nobody'")
+
+    told = deployment.told("retake", card["id"], "en", exit_code=3)
+
+    assert (told["status"], told["code"]) == ("failed", "bad_options")
+    assert "options.voice = nobody" in told["message"]
+
+
+def test_a_retake_that_is_interrupted_is_handed_back_and_paid_once(
+    deployment: Deployment,
+) -> None:
+    deployment.settings["TTS_PROVIDER"] = ROUTE
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.speech.add_fault("hold")
+
+    with deployment.started("retake", card["id"], "en", "--json") as process:
+        assert deployment.speech.wait_for_in_flight(1, PATIENCE_S)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == INTERRUPTED
+        # Before the second of them the run has seen that it is to end.
+        await_writes(deployment, 2)
+        deployment.speech.clear_faults()
+        shown, rest = process.communicate(timeout=PATIENCE_S)
+
+    told = json.loads(shown)
+    assert (process.returncode, rest) == (130, "")
+    assert (told["status"], told["code"]) == ("pending", "terminated")
+    assert deployment.api.job(told["job"])["status"] == "pending"
+    (ours,) = deployment.api.rows("SELECT * FROM tts.job WHERE job_id = :id", id=told["job"])
+    assert (ours["attempts"], ours["lease_until"]) == (0, None)
+    booked = {each["job"]: each for each in deployment.rows("costs", "--by", "job")}[told["job"]]
+    assert (booked["calls"], booked["characters"]) == (1, len("apple"))
+
+    assert deployment.go(told["job"]).outcome == Completed()
+    assert deployment.asked == ["apple", "apple"]
+    assert deployment.card(card["id"])["audioEnUrl"] == told["url"] != card["audioEnUrl"]
+
+
+def await_writes(deployment: Deployment, count: int) -> None:
+    """Until the run under way has written so often from now on."""
+    versions: set[str] = set()
+    while len(versions) <= count:
+        (row,) = deployment.api.rows(
+            "SELECT xmin::text AS version FROM tts.job WHERE lease_token IS NOT NULL"
+        )
+        versions.add(row["version"])
 
 
 @pytest.mark.parametrize("words", [("retake", "nothing", "en"), ("preview", "nothing")])
@@ -470,7 +655,7 @@ def test_a_revoice_is_a_dry_run_until_it_is_agreed_to(deployment: Deployment) ->
     go_all(deployment, told["jobs"])
 
     assert asked.stdout.startswith("2 utterances, 0 of them free\n")
-    assert asked.stderr == "Nothing was done; --yes does it.\n"
+    assert (asked.returncode, asked.stderr) == (1, "Nothing was done; --yes does it.\n")
     assert (dry["utterances"], dry["jobs"]) == (2, [])
     assert (len(told["jobs"]), again["jobs"]) == (1, [])
     after = deployment.api.cards(cards[0]["listId"])
@@ -578,7 +763,7 @@ def test_a_word_is_not_added_before_its_price_is_agreed_to(deployment: Deploymen
     shown = deployment.command("lexicon", "add", "fr", "chat", "cha")
 
     assert shown.stdout.startswith("1 utterances, 0 of them free\n")
-    assert shown.stderr == "Nothing was done; --yes does it.\n"
+    assert (shown.returncode, shown.stderr) == (1, "Nothing was done; --yes does it.\n")
     assert deployment.rows("lexicon", "list") == []
 
 

@@ -165,6 +165,30 @@ def test_a_job_that_is_completed_is_not_retried(deployment: Deployment) -> None:
     assert shown.stderr == f"{job_id} is completed: only a failed or a pending job can be retried\n"
 
 
+def test_a_pause_of_another_user_is_no_reason_of_this_job(deployment: Deployment) -> None:
+    api = deployment.api
+    hers = api.add_job(api.add_list([("apple", "pomme")]), userId="anna")
+    his = api.add_job(api.add_list([("bread", "pain")]), userId="bob")
+    deployment.told("pause", "--user", "bob", "--why", "bob imports")
+
+    found = {each["part"]: each["told"] for each in deployment.rows("doctor")}
+
+    assert deployment.told("status", hers)["pauses"] == []
+    assert [each["message"] for each in deployment.told("status", his)["pauses"]] == ["bob imports"]
+    assert first_look(deployment, hers) == "pending: waits for a worker\n"
+    assert first_look(deployment, his) == "pending: bob imports\n"
+    assert found["pauses"] == (
+        "jobs of bob aren't claimed: bob imports; lift it with `memolist-tts resume --user bob`"
+    )
+    deployment.told("pause", "--why", "lunch")
+    assert first_look(deployment, hers) == "pending: lunch\n"
+
+
+def first_look(deployment: Deployment, job_id: str) -> str:
+    with deployment.started("watch", job_id) as process:
+        return str(process.stdout.readline())
+
+
 def test_the_pause_of_a_user_keeps_only_that_user_s_jobs_waiting(deployment: Deployment) -> None:
     api = deployment.api
     hers = api.add_job(api.add_list([("apple", "pomme")]), userId="ann")

@@ -230,6 +230,41 @@ def test_watch_tells_by_its_exit_code_that_the_job_failed(database: str, spoken:
     ]
 
 
+def test_watch_tells_why_a_job_failed_as_a_whole(
+    database: str, api: Api, speech_server: SpeechServer, tmp_path: Path
+) -> None:
+    job_id = api.add_job(api.add_list([("apple", "")]), options=json.dumps({"speed": 99}))
+    speak(database, speech_server, tmp_path, job_id)
+
+    shown = run("watch", job_id, DATABASE_URL=database)
+    (told,) = lines(run("watch", job_id, "--json", DATABASE_URL=database).stdout)
+
+    assert shown.returncode == 3
+    assert shown.stdout.splitlines() == [
+        "nothing was spoken",
+        f"{job_id}: failed: {told['error_code']}: {told['error']}",
+    ]
+    assert told["error_code"] == "bad_options"
+    assert "speed" in told["error"]
+
+
+@pytest.mark.usefixtures("speech_server")
+def test_costs_by_job_keep_each_id_whole(database: str, spoken: str) -> None:
+    shown = run("costs", "--by", "job", DATABASE_URL=database, **NARROW)
+
+    (row,) = [line for line in shown.stdout.splitlines() if line.startswith(spoken)]
+    assert all(len(line.rstrip()) <= 80 for line in shown.stdout.splitlines())
+    assert row.split()[1] == "3"
+
+
+def test_a_longer_id_makes_the_table_wider(database: str, api: Api, spoken: str) -> None:
+    api.rows("UPDATE tts.spend SET job_id = :id", id=spoken * 3)
+
+    shown = run("costs", "--by", "job", DATABASE_URL=database, **NARROW)
+
+    assert [line.split()[0] for line in shown.stdout.splitlines()][2:] == [spoken * 3]
+
+
 def test_a_database_that_is_away_has_an_exit_code_of_its_own() -> None:
     shown = run("status", DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/none")
 

@@ -151,6 +151,31 @@ def test_a_voice_that_is_silent_is_found_by_asking_for_a_word(patient: Patient) 
     assert "silent" in found["voice en"][1]
 
 
+def test_the_words_said_are_in_the_books_and_within_the_day_s_budget(patient: Patient) -> None:
+    beyond = patient.findings("--speak", code=3, DAILY_BUDGET_USD="0.000001")
+    asked = len(patient.speech.charges)
+    patient.findings("--speak", code=0, DAILY_BUDGET_USD="1")
+    spent = json.loads(run("costs", "--json", **patient.variables).stdout)
+    told = json.loads(run("status", "--json", **patient.variables).stdout)
+
+    assert beyond["voice en"][0] == "fault"
+    assert beyond["voice en"][1].startswith("daily_budget_reached: ")
+    assert asked == 0
+    assert (spent["calls"], spent["characters"]) == (2, 2 * len("Memolist."))
+    assert told["today"]["spent_usd"] > 0
+    assert told["today"]["held_usd"] == 0
+
+
+def test_no_word_is_asked_for_that_could_not_be_written_down(patient: Patient) -> None:
+    away = "postgresql://nobody@127.0.0.1:1/none"
+
+    found = patient.findings("--speak", code=3, DATABASE_URL=away)
+
+    assert found["voice en"][0] == "warning"
+    assert "Mend the database first" in found["voice en"][1]
+    assert patient.speech.charges == []
+
+
 def test_a_pause_is_a_warning_with_the_command_that_lifts_it(patient: Patient) -> None:
     assert run("pause", **patient.variables).returncode == 0
 

@@ -50,7 +50,7 @@ class Deployment:
     output: Path
 
     @contextmanager
-    def poller(self, **other: str) -> Iterator[subprocess.Popen[bytes]]:
+    def poller(self, *words: str, **other: str) -> Iterator[subprocess.Popen[bytes]]:
         variables = environment(
             DATABASE_URL=self.url.replace("postgres@", f"postgres:{PASSWORD}@"),
             OPENAI_BASE_URL=self.speech.base_url,
@@ -65,7 +65,7 @@ class Deployment:
         ) | other
         with self.output.open("ab") as output:
             process = subprocess.Popen(
-                [*COMMAND, "poll"], env=variables, stdout=output, stderr=subprocess.STDOUT
+                [*COMMAND, "poll", *words], env=variables, stdout=output, stderr=subprocess.STDOUT
             )
         try:
             yield process
@@ -123,6 +123,17 @@ def test_it_says_what_it_works_on_and_no_secret(deployment: Deployment) -> None:
     ]
     assert KEY not in output
     assert PASSWORD not in output
+
+
+def test_for_a_script_it_writes_its_log_and_nothing_else(deployment: Deployment) -> None:
+    job_id = deployment.api.add_job(deployment.api.add_list([("apple", "pomme")]))
+
+    with deployment.poller("--json") as process:
+        deployment.wait_until_completed(job_id)
+        assert stop(process) == 0
+
+    told = [json.loads(line) for line in deployment.output.read_text().splitlines()]
+    assert [each["job_id"] for each in told if each["message"] == "job_completed"] == [job_id]
 
 
 def test_it_warns_of_its_models_end_with_the_variable_to_change(deployment: Deployment) -> None:

@@ -90,11 +90,11 @@ def _speak(out: Path | None, *, as_json: bool) -> None:
     worker = Worker(Settings.load(Needs.DATABASE | Needs.SPEECH))
     if out is not None:
         _make(out)
-    with screen.progress() as bar:
+    with halt_on_signals() as halt, screen.progress() as bar:
         task = bar.add_task("golden phrases", total=None)
         run = worker.canary(
             seconds=SECONDS,
-            halt=halt_on_signals(),
+            halt=halt,
             tell=lambda ended, total: bar.update(task, completed=ended, total=total),
         )
     files = _write(out, run) if out is not None else []

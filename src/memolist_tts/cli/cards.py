@@ -9,25 +9,28 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from memolist_tts.assemble import Worker
 from memolist_tts.cli import screen
-from memolist_tts.cli.exits import Exit
+from memolist_tts.cli.exits import AWAY_CODES, Exit
 from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.cli.see import asked, looks
 from memolist_tts.core import orders as core
 from memolist_tts.core import plan
-from memolist_tts.core.errors import MemolistError, WakeError
-from memolist_tts.core.model import ClipId, Language, Line, Options, Phrase, Result
+from memolist_tts.core.errors import DatabaseError, MemolistError, WakeError
+from memolist_tts.core.model import Language, Line, Options, Phrase, Result
 from memolist_tts.core.options import BadOptions
-from memolist_tts.core.orders import Estimate, Found
-from memolist_tts.core.preview import speak_line
+from memolist_tts.core.orders import Estimate, Found, Order
+from memolist_tts.core.preview import NotSpoken, speak_line
+from memolist_tts.poll import halt_on_signals
 from memolist_tts.postgres.orders import Direction
 from memolist_tts.route import hint_fault
 from memolist_tts.settings import Needs, Settings
 
 SPEAK_S = 120.0
 """How long a person waits for a retake; the workers go on with it after."""
+ENDING = "Interrupted: what is being spoken is stored first."
 CardId = Annotated[str, typer.Argument(metavar="CARD", help="The id of a Card row.")]
 Code = Annotated[str, typer.Argument(metavar="LANG", help="A language of LANGUAGES, such as fr.")]
 Say = Annotated[str | None, typer.Option(help="Read this instead of what the card shows.")]
@@ -81,12 +84,15 @@ def preview(
         replace(each, say=say or each.say, hint=hint or each.hint, voice=voice) for each in phrases
     ]
     script = worker.script(Options(voice=voice), worker.cards.lexicon())
-    told = [_preview(worker, phrase, plan.line_of(phrase, script), speak) for phrase in phrases]
+    lines = [plan.line_of(phrase, script) for phrase in phrases]
+    told = [_preview(worker, *each) for each in zip(phrases, lines, strict=True)]
+    is_whole = not speak or _speak_lines(worker, lines, told, as_json=as_json)
     if as_json:
         screen.emit({"card": card, "utterances": told})
-        return
-    for each in told:
-        _show_preview(each)
+    else:
+        _show_previews(worker, told, has_card=card is not None)
+    if not is_whole:
+        raise typer.Exit(Exit.INTERRUPTED)
 
 
 def _heard(worker: Worker, language: str) -> None:
@@ -104,7 +110,7 @@ def _previewed(
     return [phrase for phrase in found if code is None or phrase.language == code]
 
 
-def _preview(worker: Worker, phrase: Phrase, said: Line | Result, speak: bool) -> dict[str, Any]:
+def _preview(worker: Worker, phrase: Phrase, said: Line | Result) -> dict[str, Any]:
     told: dict[str, Any] = {
         "language": phrase.language, "shown": phrase.shown, "carries": phrase.url,
         "say": phrase.say, "hint": phrase.hint, "hint_fault": None,
@@ -121,14 +127,43 @@ def _preview(worker: Worker, phrase: Phrase, said: Line | Result, speak: bool) -
     clip = stored["object_name"] if stored else None
     seconds = stored["duration_ms"] / 1000 if stored else round(core.line_seconds(said), 1)
     usd = 0.0 if stored else core.line_usd(said)
-    if speak and clip is None:
-        spoken: ClipId = speak_line(said, worker.ports(), worker.rules(), seconds=SPEAK_S)
-        clip = spoken.object_name
     url = None if clip is None else worker.storage.url(clip)
     return told | {"stored": stored is not None, "seconds": seconds, "usd": usd, "url": url}
 
 
-def _show_preview(told: dict[str, Any]) -> None:
+def _speak_lines(
+    worker: Worker, lines: Sequence[Line | Result], told: Sequence[dict[str, Any]], *, as_json: bool
+) -> bool:
+    """Give what was told its URL; False where a signal ended it before all had one."""
+    wanted = [
+        (line, each)
+        for line, each in zip(lines, told, strict=True)
+        if isinstance(line, Line) and each["url"] is None
+    ]
+    with halt_on_signals(ENDING) as halt, screen.progress(as_json=as_json) as bar:
+        task = bar.add_task("utterances spoken", total=len(wanted))
+        for line, each in wanted:
+            if halt.is_set():
+                return False
+            try:
+                clip = speak_line(line, worker.ports(), worker.rules(), seconds=SPEAK_S, halt=halt)
+            except NotSpoken:
+                if halt.is_set():
+                    return False
+                raise
+            each["url"] = worker.storage.url(clip.object_name)
+            bar.advance(task)
+    return True
+
+
+def _show_previews(worker: Worker, told: Sequence[dict[str, Any]], *, has_card: bool) -> None:
+    for each in told:
+        _show_preview(each, has_card=has_card)
+    if any(each["said"] is not None for each in told):
+        _show_doubt(worker)
+
+
+def _show_preview(told: dict[str, Any], *, has_card: bool) -> None:
     rows = [(f"{told['language']} shows", told["shown"] or "")]
     if told["said"] is None:
         rows.append(("   not said", f"{told['code']}: {told['message']}"))
@@ -142,7 +177,8 @@ def _show_preview(told: dict[str, Any]) -> None:
             ("   costs", f"{price}; about {told['seconds']:.1f} s"),
             ("   sounds", told["url"] or ""),
         ]
-    rows.append(("   carries", told["carries"] or "no audio"))
+    if has_card:
+        rows.append(("   carries", told["carries"] or "no audio"))
     screen.pairs((name, value) for name, value in rows if value or name.endswith("shows"))
 
 
@@ -166,9 +202,9 @@ def estimate(
     keys = [] if force else list(drawn.lines)
     told = core.estimate([*said, *drawn.ended], worker.cards.stored(keys))
     if as_json:
-        screen.emit({"list": list_id, **asdict(told)})
+        screen.emit({"list": list_id, **_priced(worker, told)})
         return
-    _show_estimate(told)
+    _show_estimate(worker, told)
 
 
 def fill(
@@ -212,16 +248,17 @@ def order(
     told = core.estimate([line for _, line in wanted], stored)
     made: list[str] = []
     if not as_json:
-        _show_estimate(told)
+        _show_estimate(worker, told)
     if not dry_run:
         orders = core.orders((found for found, _ in wanted), worker.settings.MAX_PHRASES_PER_JOB)
-        with screen.progress() as bar:
+        with screen.progress(as_json=as_json) as bar:
             for each in bar.track(orders, description="jobs"):
                 made.append(worker.orders.place(each))
                 _wake(worker, made[-1])
     cards = {found.phrase.card_id for found, _ in wanted}
     if as_json:
-        screen.emit({**asdict(told), "cards": len(cards), "jobs": made, "dry_run": dry_run})
+        did = {"cards": len(cards), "jobs": made, "dry_run": dry_run}
+        screen.emit(_priced(worker, told) | did)
         return made
     for job in made:
         console.print(job)
@@ -240,7 +277,23 @@ def _wake(worker: Worker, job: str) -> None:
         screen.aside.print(f"{job}: not sent, the sweep will wake it: {error}")
 
 
-def _show_estimate(told: Estimate) -> None:
+def _priced(worker: Worker, told: Estimate) -> dict[str, Any]:
+    """An estimate, and for which way to speak; `is_sure`: whether that is known to be the way."""
+    way = worker.way()
+    return asdict(told) | {"route": way.route, "model": way.model, "is_sure": way.is_sure}
+
+
+def _show_doubt(worker: Worker) -> None:
+    """Say where the price is that of a guess."""
+    way = worker.way()
+    if not way.is_sure:
+        screen.aside.print(
+            f"{worker.settings.OPENAI_BASE_URL} can't be asked what it offers: "
+            f"priced as {way.model} by TTS_PROVIDER={way.route}."
+        )
+
+
+def _show_estimate(worker: Worker, told: Estimate) -> None:
     console.print(f"{told.utterances} utterances, {told.reused} of them free")
     console.print(
         f"{told.calls} calls, {told.characters} characters, about {told.audio_s:.0f} s of audio, "
@@ -248,6 +301,8 @@ def _show_estimate(told: Estimate) -> None:
     )
     for code, count in sorted(told.codes.items()):
         console.print(f"{count} {code}")
+    if told.calls:
+        _show_doubt(worker)
 
 
 # ── retake, undo, revoice ────────────────────────────────────────────────────
@@ -256,7 +311,7 @@ def _show_estimate(told: Estimate) -> None:
 def retake(
     card: CardId, language: Code, say: Say = None, hint: Hint = None, as_json: JsonFlag = False
 ) -> None:
-    """Speak one card anew; the old recording is kept for `undo`.
+    """Speak one card anew; the old recording is kept for `undo`. 3: it failed, or waits.
 
     --say and --hint hold for every later job too; '' takes one away.
     """
@@ -277,20 +332,16 @@ def retake(
     if isinstance(line, Result):
         raise MemolistError(f"{line.code}: {line.message}")
     (placed,) = core.orders([replace(found, phrase=wanted)], 1)
-    job = worker.orders.place(placed, Direction(say=say, hint=hint))
-    told = _spoken_here(worker, job) | {
-        "card": card,
-        "language": code,
-        "old_url": placed.picks[0].old_url,
-        "say": wanted.say,
-        "hint": wanted.hint,
-    }
+    whose = {"card": card, "language": code, "old_url": placed.picks[0].old_url}
+    whose |= {"say": wanted.say, "hint": wanted.hint}
+    with halt_on_signals(ENDING) as halt:
+        told = whose | _spoken_here(worker, placed, Direction(say=say, hint=hint), halt, as_json)
     if as_json:
         screen.emit(told)
     else:
         _show_retake(told)
-    if told["status"] != "completed":
-        raise typer.Exit(Exit.UNWELL)
+    if (end := _exit_of(told, is_halted=halt.is_set())) is not Exit.DONE:
+        raise typer.Exit(end)
 
 
 def _kept_voice(worker: Worker, found: Found) -> str | None:
@@ -301,27 +352,68 @@ def _kept_voice(worker: Worker, found: Found) -> str | None:
         return None
 
 
-def _spoken_here(worker: Worker, job: str) -> dict[str, Any]:
-    """Run a job here, as any worker would; another may be quicker."""
-    worker.run(job, seconds=SPEAK_S, halt=threading.Event())
-    for look in looks(worker, job, 0.5):
-        if look["status"] == "pending":
-            pauses = look.get("pauses") or [look["stop"] or "it waits for a worker"]
-            raise MemolistError(f"job {job} is made and waits: {pauses[0]}")
-    state = worker.operator.look(job).status
-    (ended,) = worker.records.utterances(job) or [{}]
+def _spoken_here(
+    worker: Worker, placed: Order, direction: Direction, halt: threading.Event, as_json: bool
+) -> dict[str, Any]:
+    """Make the job and run it here, as any worker would; another may be quicker.
+
+    It is told of when it has ended, when it waits, or when `halt` is set.
+    """
+    with screen.progress(as_json=as_json) as bar:
+        bar.add_task("utterances spoken", total=len(placed.picks))
+        job = worker.orders.place(placed, direction)
+        try:
+            worker.run(job, seconds=SPEAK_S, halt=halt)
+            for look in looks(worker, job, 0.5, rest=halt.wait):
+                if look["status"] == "pending":
+                    break
+            (ended,) = worker.records.utterances(job) or [{}]
+            code, message = _reason(worker, job, look, ended)
+        except DatabaseError as error:
+            unseen = f"job {job} is made, and how it stands can't be seen: {error}"
+            raise DatabaseError(unseen, passes=error.passes) from error
     seconds = None if ended.get("duration_ms") is None else ended["duration_ms"] / 1000
-    names = ("url", "take", "voice", "model", "spoken_text", "cost_usd", "code", "message")
-    return {"job": job, "status": state, "seconds": seconds} | {n: ended.get(n) for n in names}
+    names = ("url", "take", "voice", "model", "spoken_text", "cost_usd")
+    told = {name: ended.get(name) for name in names} | {"code": code, "message": message}
+    return {"job": job, "status": look["status"], "seconds": seconds} | told
+
+
+def _reason(
+    worker: Worker, job: str, look: dict[str, Any], ended: dict[str, Any]
+) -> tuple[str | None, str | None]:
+    """Code and message of what is wrong with a job of one utterance, or of what it waits for."""
+    if look["status"] != "pending":
+        if look["error_code"] in (None, "utterances_failed"):
+            return ended.get("code"), ended.get("message")
+        return look["error_code"], look["error"]
+    pauses = worker.operator.pauses(user=worker.operator.look(job).group)
+    if not pauses or look["stop_code"] == "terminated":
+        return look["stop_code"], look["stop"] or "it waits for a worker"
+    code = pauses[0]["code"].partition(":")[0]
+    return "paused" if code == "operator" else code, pauses[0]["message"]
+
+
+def _exit_of(told: dict[str, Any], *, is_halted: bool) -> Exit:
+    if told["status"] == "completed":
+        return Exit.DONE
+    if told["status"] == "failed":
+        return Exit.UNWELL
+    if is_halted:
+        return Exit.INTERRUPTED
+    return Exit.AWAY if told["code"] in AWAY_CODES else Exit.UNWELL
 
 
 def _show_retake(told: dict[str, Any]) -> None:
-    if told["status"] != "completed":
-        console.print(f"{told['code']}: {told['message']}")
+    if told["status"] == "failed":
+        console.print(Text(f"{told['code']}: {told['message']}"))
         if told["say"] or told["hint"]:
             words = f"{told['card']} {told['language']}"
             console.print(f"memolist-tts retake {words} --say …   # has it said otherwise")
             console.print(f"memolist-tts undo {words}   # takes --say and --hint back")
+        return
+    if told["status"] != "completed":
+        waits = f"waits: {told['message']}" if told["status"] == "pending" else "is being spoken"
+        screen.aside.print(Text(f"job {told['job']} is made and {waits}"))
         return
     said = f"{told['spoken_text']} ({told['voice']}, take {told['take']}, {told['seconds']:.1f} s)"
     screen.pairs(
@@ -375,8 +467,8 @@ def revoice(
         if f"/{line.key}-" not in (found.phrase.url or "")
     )
     wanted = first(changed, limit)
-    order_if_agreed(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json)
     screen.ended(len(wanted), "utterances", limit)
+    order_if_agreed(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def order_if_agreed(
@@ -387,19 +479,20 @@ def order_if_agreed(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """A dry run first; then the jobs, if --yes or a person at the keyboard says so."""
-    if dry_run or not wanted or not (yes or agreed(worker, wanted, as_json=as_json)):
-        order(worker, wanted, dry_run=True, as_json=as_json)
-        if wanted and not dry_run:
-            screen.aside.print("Nothing was done; --yes does it.")
-        return
-    order(worker, wanted, dry_run=False, as_json=as_json)
+    """A dry run, or the jobs once --yes or a person at the keyboard says so."""
+    if not (dry_run or yes) and wanted:
+        agreed(worker, wanted, as_json=as_json)
+    order(worker, wanted, dry_run=dry_run or not wanted, as_json=as_json)
 
 
 def agreed(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool) -> bool:
-    """Whether a person agrees to the price; a script has to say --yes."""
+    """True once a person agrees to the price; a script has to say --yes. Else the command ends."""
     if as_json or not console.is_terminal:
-        return False
-    stored = worker.cards.stored([line.key for _, line in wanted])
-    _show_estimate(core.estimate([line for _, line in wanted], stored))
-    return typer.confirm("Speak them?")
+        order(worker, wanted, dry_run=True, as_json=as_json)
+    else:
+        stored = worker.cards.stored([line.key for _, line in wanted])
+        _show_estimate(worker, core.estimate([line for _, line in wanted], stored))
+        if typer.confirm("Speak them?"):
+            return True
+    screen.aside.print("Nothing was done; --yes does it.")
+    raise typer.Exit(Exit.REFUSED)

@@ -10,9 +10,10 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -24,6 +25,10 @@ JsonFlag = Annotated[
     bool, typer.Option("--json", help="For scripts: JSON on standard output, nothing else.")
 ]
 FOREVER = "until `resume`"
+LEAST_WRAPPED = 12
+"""Columns of the screen that a wrapped column of a table keeps."""
+GAP = 2
+"""Between the columns of a table."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -68,18 +73,42 @@ def table(*heads: str) -> Table:
 
 
 def show(made: Table) -> None:
-    """Print a table as wide as the screen."""
-    console.print(made, soft_wrap=False)
+    """Print a table as wide as the screen; an id in a `no_wrap` column is whole at any width."""
+    needed = sum(_least_width(column) + GAP for column in made.columns)
+    if needed > console.width:
+        made.width = needed
+    console.print(made, soft_wrap=False, crop=False)
+
+
+def _least_width(column: Column) -> int:
+    if not column.no_wrap:
+        return LEAST_WRAPPED
+    lines = [line for cell in (column.header, *column.cells) for line in str(cell).split("\n")]
+    return max(map(cell_len, lines), default=0)
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> None:
-    """Names and values, one a line."""
+    """Names and values, one a line; a URL too long for that has the next line for its own."""
+    told = list(rows)
+    left = max((cell_len(name) for name, _ in told), default=0)
+    made = _pairs(left)
+    for name, value in told:
+        if " " in value or left + GAP + cell_len(value) <= console.width:
+            made.add_row(name, Text(value))
+            continue
+        made.add_row(name, "")
+        show(made)
+        made = _pairs(left)
+        console.print(Text(value))
+    if made.rows:
+        show(made)
+
+
+def _pairs(left: int) -> Table:
     made = table()
-    made.add_column(no_wrap=True)
+    made.add_column(no_wrap=True, min_width=left)
     made.add_column(overflow="fold")
-    for name, value in rows:
-        made.add_row(name, Text(value))
-    show(made)
+    return made
 
 
 def ended(count: int, noun: str, limit: int) -> None:
@@ -112,8 +141,8 @@ def pause_line(pause: Mapping[str, Any]) -> str:
     return f"Paused{whose} {until}: {pause['code'].partition(':')[0]}: {pause['message']}"
 
 
-def progress() -> Progress:
-    """A bar on standard error for work of more than a second; gone when it is done."""
+def progress(*, as_json: bool = False) -> Progress:
+    """A bar on a terminal's standard error for work of more than a second; gone when it's done."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -122,5 +151,5 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         console=aside,
         transient=True,
-        disable=not aside.is_terminal,
+        disable=as_json or not aside.is_terminal,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
@@ -23,6 +23,8 @@ from memolist_tts.settings import Needs, Settings
 
 COUNTS = ("spoken", "reused", "kept", "skipped", "failed")
 ENDS = ("completed", "failed")
+REASONS = ("waits_until", "stop_code", "stop", "error_code", "error")
+"""Of a job's progress: why it waits and until when, or why it failed."""
 WINDOW_S = 15.0
 """Over which a job's pace is measured."""
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many rows.")]
@@ -111,7 +113,7 @@ def _job(worker: Worker, job: str) -> dict[str, Any]:
         "status": found.status,
         "progress": found.progress,
         "utterances": worker.records.utterances(found.id),
-        "pauses": worker.operator.pauses() if found.status == "pending" else [],
+        "pauses": worker.operator.pauses(user=found.group) if found.status == "pending" else [],
     }
 
 
@@ -123,8 +125,7 @@ def _show_job(told: dict[str, Any]) -> None:
         return
     rows = [("Progress", f"{progress['percent']} % of {progress['total']} utterances")]
     rows += [(name, str(progress[name])) for name in (*COUNTS, "characters", "cost_usd")]
-    reasons = ("waits_until", "stop_code", "stop", "error_code", "error")
-    rows += [(name, str(progress[name])) for name in reasons if progress[name] is not None]
+    rows += [(name, str(progress[name])) for name in REASONS if progress[name] is not None]
     screen.pairs(rows)
     if told["utterances"]:
         _show_utterances(told["utterances"])
@@ -179,8 +180,10 @@ def watch(
         raise typer.Exit(Exit.UNWELL)
 
 
-def looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
-    """How the job stands, whenever that has changed, to its end."""
+def looks(
+    worker: Worker, job: str, every: float, *, rest: Callable[[float], object] = time.sleep
+) -> Iterator[dict[str, Any]]:
+    """How the job stands, whenever that has changed, to its end or until `rest` says true."""
     pace, before = _Pace(), None
     while True:
         look = _look(worker, job, pace)
@@ -189,7 +192,8 @@ def looks(worker: Worker, job: str, every: float) -> Iterator[dict[str, Any]]:
         before = look
         if look["status"] not in ("pending", "processing"):
             return
-        time.sleep(every)
+        if rest(every):
+            return
 
 
 def _look(worker: Worker, job: str, pace: _Pace) -> dict[str, Any]:
@@ -202,12 +206,11 @@ def _look(worker: Worker, job: str, pace: _Pace) -> dict[str, Any]:
     look = {
         "job": found.id, "status": state, "total": total, **counts, "left": max(0, total - ended),
         "per_s": round(rate, 2), "left_s": round((total - ended) / rate, 1) if rate > 0 else None,
-        "waits_until": progress["waits_until"] if progress else None,
-        "stop_code": progress["stop_code"] if progress else None,
-        "stop": progress["stop"] if progress else None,
+        **{name: progress[name] if progress else None for name in REASONS},
     }  # fmt: skip
     if state == "pending":
-        look["pauses"] = [each["message"] for each in worker.operator.pauses()]
+        pauses = worker.operator.pauses(user=found.group)
+        look["pauses"] = [each["message"] for each in pauses]
     return look
 
 
@@ -216,17 +219,24 @@ def _show_looks(job: str, looks: Iterator[dict[str, Any]]) -> str:
         BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn(),
         console=console, disable=not console.is_terminal,
     )  # fmt: skip
-    state = ""
+    last: dict[str, Any] = {}
     with bar:
         task: TaskID = bar.add_task("", total=None)
         for look in looks:
-            state, line = look["status"], _line(look)
+            last, line = look, _line(look)
             done = look["total"] - look["left"]
             bar.update(task, total=look["total"] or None, completed=done, description=line)
             if not console.is_terminal:
                 console.print(line)
-    console.print(f"{job}: {state}")
-    return state
+    console.print(Text(f"{job}: {last['status']}{_why_failed(last)}"))
+    return str(last["status"])
+
+
+def _why_failed(look: dict[str, Any]) -> str:
+    """What its utterances don't tell."""
+    if look["status"] != "failed" or look["error_code"] in (None, "utterances_failed"):
+        return ""
+    return f": {look['error_code']}: {look['error']}"
 
 
 def _line(look: dict[str, Any]) -> str:
@@ -236,7 +246,7 @@ def _line(look: dict[str, Any]) -> str:
         return f"pending: {reasons[0]}"
     told = ", ".join(f"{look[name]} {name}" for name in COUNTS if look[name])
     if look["status"] in ENDS:
-        return told or "nothing to say"
+        return told or ("nothing to say" if look["status"] == "completed" else "nothing was spoken")
     told = f"{told}, {look['left']} left" if told else f"{look['left']} left"
     if look["left_s"] is not None and look["left"]:
         told += f", {look['per_s']:.1f}/s, {_minutes(look['left_s'])}"
@@ -344,7 +354,9 @@ def costs(
     if not rows:
         console.print("Nothing was spent.")
         return
-    table = screen.table(by.value, "calls", "characters", "reported USD", "estimated USD")
+    table = screen.table(by.value, "calls", "characters", "reported\nUSD", "estimated\nUSD")
+    for column in table.columns:
+        column.no_wrap = True
     for row in rows:
         reported, estimated = f"{row['reported_usd']:.4f}", f"{row['estimated_usd']:.4f}"
         calls, characters = f"{row['calls']:,}", f"{row['characters']:,}"

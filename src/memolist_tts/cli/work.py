@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Annotated
+
 import typer
 from aws_lambda_powertools import Logger
 
@@ -14,6 +17,8 @@ from memolist_tts.poll import halt_on_signals
 from memolist_tts.poll import poll as run_poll
 from memolist_tts.postgres.schema import migrate as run_migrations
 from memolist_tts.settings import Needs, Settings
+
+LogFlag = Annotated[bool, typer.Option("--json", help="The lines of the log, and nothing else.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,15 +34,22 @@ def migrate(as_json: JsonFlag = False) -> None:
     screen.answer(as_json, {"applied": applied}, *(f"applied {name}" for name in applied))
 
 
-def poll() -> None:
+def poll(as_json: LogFlag = False) -> None:
     """Look for pending jobs every POLL_INTERVAL_MS and speak them, until SIGTERM or Ctrl-C."""
-    settings = Settings.load(Needs.WORKER)
-    worker = assemble.Worker(settings)
-    halt = halt_on_signals()
-    logger = Logger(service="memolist-tts")
-    # Stops here, before any work: tables, folder or bucket, address and key.
-    _ = worker.api, worker.storage, worker.wake, worker.speaker()
-    address = worker.database.address
+    worker = assemble.Worker(Settings.load(Needs.WORKER))
+    with halt_on_signals() as halt:
+        # Stops here, before any work: tables, folder or bucket, address and key.
+        _ = worker.api, worker.storage, worker.wake, worker.speaker()
+        if not as_json:
+            _show_parts(worker)
+        _poll(worker, halt)
+    if not as_json:
+        console.print("Stopped; what was left is handed back.")
+
+
+def _show_parts(worker: assemble.Worker) -> None:
+    """What it works on, and no secret."""
+    settings, address = worker.settings, worker.database.address
     where = (
         f"s3://{settings.AWS_S3_BUCKET}"
         if settings.STORAGE_TYPE == "s3"
@@ -51,6 +63,10 @@ def poll() -> None:
     )
     console.print(f"Polling every {settings.POLL_INTERVAL_MS} ms")
 
+
+def _poll(worker: assemble.Worker, halt: threading.Event) -> None:
+    """Every end as a line of the log; and, once a day, that the model's end is near."""
+    logger = Logger(service="memolist-tts")
     warned_on = None
 
     def warn_daily() -> None:
@@ -68,4 +84,3 @@ def poll() -> None:
 
     warn_daily()
     run_poll(worker, halt, tell)
-    console.print("Stopped; what was left is handed back.")

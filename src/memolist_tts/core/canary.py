@@ -267,13 +267,14 @@ class _Canary:
             clock=ports.clock,
             halt=self.halt,
             purse=purse,
+            leased_until=lambda: self.deadline + GRACE_S,
             has_spoken=has_spoken,
         )
         session = Session(works, speaker, _Nowhere(), ports.pace, terms)
         ends: dict[str, Spoken] = {}
         try:
             for batch in session:
-                ends |= {spoken.line.key: spoken for spoken in batch}
+                ends |= {spoken.line.key: spoken for spoken in batch or ()}
                 self.tell(len(ends), len(works))
                 purse.write()
                 if (why := ports.book.pause()) is not None:

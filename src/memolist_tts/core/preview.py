@@ -1,26 +1,36 @@
-"""One line spoken outside any job, for a person who wants to hear it: the same session."""
+"""One line spoken outside any job, for a person: the same session, and the same books."""
 
 from __future__ import annotations
 
 import threading
 
+from memolist_tts.core import takes
 from memolist_tts.core.chunk import GRACE_S, SETTLE_S, Ports, Rules
-from memolist_tts.core.errors import MemolistError, TryAgain
-from memolist_tts.core.model import Clip, ClipId, Line
+from memolist_tts.core.errors import MemolistError, SpeechError, TryAgain
+from memolist_tts.core.model import Clip, ClipId, Line, Stop
+from memolist_tts.core.ports import Clips, Ledger, Speaker
 from memolist_tts.core.purse import Purse
 from memolist_tts.core.speaking import Given, Session, Spoken, Terms, clip_of
 from memolist_tts.core.takes import Work
+from memolist_tts.core.verdict import Verdict
 
 
 class NotSpoken(MemolistError):
     """The line could not be spoken; the text has the code and the reason."""
 
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
 
-def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> ClipId:
+
+def speak_line(
+    line: Line, ports: Ports, rules: Rules, *, seconds: float, halt: threading.Event
+) -> ClipId:
     """The line's clip, stored: found there, or spoken, judged and kept for every job.
 
-    Raises `NotSpoken`, `TryAgain` where another run speaks it just now, and what
-    the ports raise. Dying midway leaves a reservation that the next run takes over.
+    Setting `halt` starts no more calls; one under way is stored. Raises `NotSpoken`,
+    `TryAgain` where another run speaks it just now, and what the ports raise. Dying
+    midway leaves a reservation that the next run takes over.
     """
     deadline = ports.clock() + seconds
     job = ports.clips.open(lease_s=seconds + GRACE_S)
@@ -45,7 +55,7 @@ def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> Cli
             in_flight=1,
             flush_s=rules.flush_s,
             clock=ports.clock,
-            halt=threading.Event(),
+            halt=halt,
             purse=purse,
             leased_until=lambda: deadline + GRACE_S,
             has_spoken=True,
@@ -67,7 +77,36 @@ def speak_line(line: Line, ports: Ports, rules: Rules, *, seconds: float) -> Cli
 def _clip(ended: list[Spoken], session: Session) -> ClipId:
     for spoken in ended:
         if isinstance(spoken.end, Given):
-            raise NotSpoken(f"{spoken.end.code}: {spoken.end.message}")
+            raise NotSpoken(spoken.end.code, spoken.end.message)
         return spoken.end.clip.id
-    stop = session.stop
-    raise NotSpoken(f"{stop.code}: {stop.message}" if stop else "out_of_time: no answer in time")
+    if (stop := session.stop) is not None:
+        raise NotSpoken(stop.code, stop.message)
+    raise NotSpoken("out_of_time", "no answer in time")
+
+
+def hear(
+    line: Line, speaker: Speaker, clips: Clips, ledger: Ledger, *, timeout_s: float
+) -> Verdict:
+    """What one take of a short line is like: paid for as any other, and stored nowhere.
+
+    Raises `NotSpoken` where no money is left, and what the speaker and the ports raise.
+    Dying midway leaves the money set aside: the call may be billed.
+    """
+    job = clips.open(lease_s=timeout_s + GRACE_S)
+    purse = Purse(job, ledger)
+    work = Work(line=line, clip=ClipId(line.key, 0))
+    try:
+        if isinstance(stop := purse.covers([work]), Stop):
+            raise NotSpoken(stop.code, stop.message)
+        purse.start(work)
+        try:
+            heard = takes.hear(work, speaker, timeout_s)
+        except SpeechError:
+            purse.end(work)
+            raise
+        purse.end(work)
+        return heard
+    finally:
+        speaker.rest()
+        purse.close()
+        clips.close(job, [], begun=())

@@ -115,12 +115,25 @@ def look(work: Work, storage: Shelf) -> Stored | None:
 
 def call(work: Work, speaker: Speaker, storage: Shelf, timeout_s: float) -> Answer:
     """Make one call; with the last part, judge the take and store the clip if it's sound."""
-    work.characters += work.characters_next
-    speech = speaker.speak(work.line.requests[len(work.parts)], timeout_s)
-    work.parts.append(speech)
+    speech = _ask(work, speaker, timeout_s)
     if len(work.parts) < len(work.line.requests):
         return Answer(ending=Unfinished(is_retake=False), limits=speech.limits)
     return Answer(ending=_conclude(work, storage), limits=speech.limits)
+
+
+def hear(work: Work, speaker: Speaker, timeout_s: float) -> Verdict:
+    """Make the one call of a line in one part and judge what it brings; nothing is stored."""
+    _ask(work, speaker, timeout_s)
+    heard = _take(work).verdict
+    work.parts.clear()
+    return heard
+
+
+def _ask(work: Work, speaker: Speaker, timeout_s: float) -> Speech:
+    work.characters += work.characters_next
+    speech = speaker.speak(work.line.requests[len(work.parts)], timeout_s)
+    work.parts.append(speech)
+    return speech
 
 
 def _conclude(work: Work, storage: Shelf) -> Stored | Unfinished | Rejected:

@@ -173,10 +173,13 @@ SELECT (SELECT count(*) FROM lifted) AS pauses, (SELECT count(*) FROM freed) AS 
 """
 RESUME_USER = "DELETE FROM tts.pause WHERE user_id = :user RETURNING code"
 
-# Why no job is claimed, or none of a user's.
+# Why no job is claimed, or none of a user's; of all users, or what holds for one.
 PAUSES = """
 SELECT code, message, user_id, paused_at, nullif(until, 'infinity') AS until
-FROM tts.pause WHERE until > clock_timestamp() ORDER BY paused_at, code
+FROM tts.pause
+WHERE until > clock_timestamp()
+  AND (cast(:user AS text) IS NULL OR user_id IS NULL OR user_id = cast(:user AS text))
+ORDER BY paused_at, code
 """
 PAUSE = """
 INSERT INTO tts.pause (code, message, user_id, until)
@@ -358,6 +361,6 @@ class Operator:
         found: datetime = self._rows(CLOCK)[0]["now"]
         return found
 
-    def pauses(self) -> list[Row]:
-        """Why no job is claimed; nothing when they are."""
-        return self._rows(PAUSES)
+    def pauses(self, *, user: str | None = None) -> list[Row]:
+        """Why no job is claimed; nothing when they are. With `user`, no other user's pause."""
+        return self._rows(PAUSES, user=user)
