@@ -90,7 +90,7 @@ def _speak(out: Path | None, *, as_json: bool) -> None:
     worker = Worker(Settings.load(Needs.DATABASE | Needs.SPEECH))
     if out is not None:
         _make(out)
-    with halt_on_signals() as halt, screen.progress() as bar:
+    with halt_on_signals() as halt, screen.progress(as_json=as_json) as bar:
         task = bar.add_task("golden phrases", total=None)
         run = worker.canary(
             seconds=SECONDS,
