@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from string import Template
-from urllib.parse import urlsplit
 
 _FILES = Path(__file__).parent
 NAMES = {"de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian"}
@@ -124,14 +123,13 @@ def _takes(each: Utterance, name: str) -> str:
     is_numbered = _number(now) != _number(before)
     found = []
     if now is not None:
-        sign = "new: " if before else ""
-        told = sign + _told(now, is_numbered=is_numbered)
-        found.append(_recording(now, "new", f"Play {name}", escape(told)))
+        told = escape(("new: " if before else "") + _told(now, is_numbered=is_numbered))
+        found.append(_recording(now, "new", name, told))
     if before is not None:
         told = escape("old: " + _told(before, is_numbered=is_numbered))
         if isinstance(before, Take) and before.said not in ("", each.said):
-            told += f', says <q lang="{escape(each.language)}">{escape(before.said)}</q>'
-        found.append(_recording(before, "old", f"Play the old take of {name}", told))
+            told += f'says <q lang="{escape(each.language)}">{escape(before.said)}</q>, '
+        found.append(_recording(before, "old", f"the old take of {name}", told))
     return f'<div class="takes">{"".join(found)}</div>' if found else ""
 
 
@@ -140,8 +138,9 @@ def _number(recording: Take | Link | None) -> int | None:
 
 
 def _told(recording: Take | Link, *, is_numbered: bool) -> str:
+    """What is known of a recording, each followed by a comma."""
     if isinstance(recording, Link):
-        return "not in this page"
+        return ""
     told = []
     if recording.seconds:
         level = f"{recording.level_dbfs:.0f} dBFS".replace("-", "−")
@@ -150,29 +149,29 @@ def _told(recording: Take | Link, *, is_numbered: bool) -> str:
         told.append(recording.voice)
     if is_numbered and recording.take is not None:
         told.append(f"take {recording.take}")
-    return ", ".join(told)
+    return "".join(f"{each}, " for each in told)
 
 
-def _recording(recording: Take | Link, kind: str, label: str, told: str) -> str:
+def _recording(recording: Take | Link, kind: str, name: str, told: str) -> str:
     """`told` is HTML."""
     if isinstance(recording, Link):
-        return f'<p class="take {kind}">{_link(recording.url, label)} <span>{told}</span></p>'
+        link = _link(recording.url, name)
+        return f'<p class="take {kind}"><span>{told}{link}, not in this page</span></p>'
     source = b64encode(recording.mp3).decode()
-    fault = escape(recording.fault)
-    verdict = f'<span class="fault">{fault}</span>' if fault else "<span>sound</span>"
+    fault = f'<span class="fault">{escape(recording.fault)}</span>'
     return (
-        f'<p class="take {kind}"><button type="button" aria-label="{escape(label)}" '
+        f'<p class="take {kind}"><button type="button" aria-label="Play {escape(name)}" '
         f'data-mp3="{source}"><span aria-hidden="true">▶</span></button>'
-        f"<span>{told}</span>{verdict}</p>"
+        f"<span>{told}{fault if recording.fault else 'sound'}</span></p>"
     )
 
 
-def _link(url: str, label: str) -> str:
-    """A card may hold anything: what isn't an address of a recording must not run."""
-    if urlsplit(url).scheme.lower() not in SCHEMES:
+def _link(url: str, name: str) -> str:
+    """A card may hold anything: what isn't the address of a recording must not run."""
+    if url.partition(":")[0].lower() not in SCHEMES:
         return f"<code>{escape(url)}</code>"
-    target = 'target="_blank" rel="noreferrer"'
-    return f'<a href="{escape(url)}" {target} aria-label="{escape(label)} elsewhere">elsewhere</a>'
+    label = f'aria-label="Recording of {escape(name)}"'
+    return f'<a href="{escape(url)}" target="_blank" rel="noreferrer" {label}>recording</a>'
 
 
 def _why(each: Utterance) -> str:
