@@ -64,19 +64,30 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def look(self, *, width: int, is_dark: bool = False) -> None:
-        """Be a screen of this width in CSS pixels, with this colour scheme."""
+    def look(self, *, width: int, height: int = 800, is_dark: bool = False) -> None:
+        """Be a screen of this size in CSS pixels, with this colour scheme, that moves at once."""
         self._call(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=800, deviceScaleFactor=1, mobile=width < 600,
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        motion = {"name": "prefers-reduced-motion", "value": "reduce"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme, motion])
 
     def screenshot(self, path: Path) -> None:
         """Keep what is on the screen as a PNG."""
         shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         path.write_bytes(b64decode(shot["data"]))
+
+    def click(self, selector: str) -> None:
+        """Press the mouse on the middle of the first element that fits, which is on the screen."""
+        box = self.run(
+            f"{{ const box = document.querySelector({json.dumps(selector)})"
+            ".getBoundingClientRect();"
+            " ({ x: box.x + box.width / 2, y: box.y + box.height / 2 }); }"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **box)
 
     def press(self, key: str) -> None:
         """Type one key."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+from base64 import b64decode
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 from chromium import Page, chromium, program
 from deployment import Deployment
+
+from memolist_tts.core import verdict
 
 pytestmark = pytest.mark.chromium
 
@@ -31,17 +35,43 @@ PLAY_ALL = f"""
 new Promise((done) => {{
   {FAST}
   const ended = [];
-  document.querySelectorAll("audio").forEach((player) => {{
-    const row = player.closest(".utterance").dataset;
-    player.addEventListener("ended", () => ended.push(row.language + row.card));
-    player.addEventListener("error", () => done("error: " + player.error.message));
+  player.addEventListener("ended", () => {{
+    const row = loaded.closest(".utterance").dataset;
+    ended.push(row.language + row.card);
   }});
+  player.addEventListener("error", () => done("error: " + player.error.message));
   new MutationObserver(() => {{
     const told = document.querySelector("#status").textContent;
     if (told === "The end.") done(ended);
   }}).observe(document.querySelector("#status"), {{ childList: true }});
   document.querySelector("#whole").click();
 }})
+"""
+ROWS = """
+[...document.querySelectorAll(".utterance")].map((row) => ({
+  state: row.dataset.state, code: row.dataset.code,
+  said: row.querySelector(".said").textContent, why: row.innerText,
+  takes: [...row.querySelectorAll(".take")].map((take) => take.innerText),
+  sources: [...row.querySelectorAll("button")].map((button) => button.dataset.mp3),
+  links: [...row.querySelectorAll("a")].map((link) => link.href),
+}))
+"""
+SLOWEST = """
+document.querySelector("#speed").add(new Option("crawling", "0.0625"));
+document.querySelector("#speed").value = "0.0625";
+"""
+# Whether the current row is clear of the bar above it and of what is fixed below.
+CLEAR = """
+(() => {
+  const box = document.querySelector(".utterance.on").getBoundingClientRect();
+  const form = document.querySelector("form");
+  const isBar = getComputedStyle(form).position === "sticky";
+  const top = isBar ? form.getBoundingClientRect().bottom : 0;
+  const whole = document.querySelector("#whole").getBoundingClientRect();
+  const status = document.querySelector("#status").getBoundingClientRect();
+  const bottom = whole.top > top ? Math.min(whole.top, status.top) : status.top;
+  return [box.top >= top, box.bottom <= bottom];
+})()
 """
 VISIBLE = "[...document.querySelectorAll('.utterance')].filter((r) => !r.hidden).length"
 
@@ -75,20 +105,25 @@ def cards(deployment: Deployment) -> list[dict[str, Any]]:
 def page(
     browser: Page, deployment: Deployment, cards: list[dict[str, Any]], tmp_path: Path
 ) -> Page:
-    out = tmp_path / "listen.html"
-    told = deployment.told("listen", cards[0]["listId"], "--out", str(out))
+    told = listened(browser, deployment, cards[0]["listId"], tmp_path)
     assert (told["utterances"], told["to_hear"]) == (8, 4)
+    return browser
+
+
+def listened(browser: Page, deployment: Deployment, list_id: str, folder: Path) -> dict[str, Any]:
+    """Make a list's page and open it; what the command told."""
+    out = folder / "listen.html"
+    told: dict[str, Any] = deployment.told("listen", list_id, "--out", str(out))
     browser.look(width=1000)
     browser.open(out.as_uri())
-    return browser
+    return told
 
 
 def test_the_page_holds_all_it_needs(page: Page, tmp_path: Path) -> None:
     html = (tmp_path / "listen.html").read_text()
 
     assert page.run("performance.getEntriesByType('resource').length") == 0
-    assert "http://" not in html
-    assert "https://" not in html
+    assert re.findall("https?://[^\"<]+", html) == [FOREIGN]
     assert "The voice is AI" in html
 
 
@@ -112,13 +147,104 @@ def test_both_texts_and_the_reason_are_shown(page: Page) -> None:
 
 
 def test_the_old_take_stands_beside_the_new_one(page: Page) -> None:
-    takes = page.run(
-        "[...document.querySelectorAll('.utterance')][1].querySelectorAll('.take').length"
+    row = page.run(ROWS)[1]
+    boxes = page.run(
+        "[...document.querySelectorAll('.utterance')[1].querySelectorAll('.take')]"
+        ".map((take) => take.getBoundingClientRect()).map((box) => [box.left, box.right, box.top])"
     )
-    sources = page.run("new Set([...document.querySelectorAll('audio')].map((a) => a.src)).size")
+    sources = page.run("new Set(buttons.map((button) => button.dataset.mp3)).size")
 
-    assert takes == 2
+    assert ["new:" in row["takes"][0], "old:" in row["takes"][1]] == [True, True]
+    assert ["take 1" in row["takes"][0], "take 0" in row["takes"][1]] == [True, True]
+    assert boxes[0][1] <= boxes[1][0]
+    assert boxes[0][2] == boxes[1][2]
     assert sources == 5
+
+
+def test_takes_that_say_different_words_are_told_by_their_words(
+    browser: Page, deployment: Deployment, tmp_path: Path
+) -> None:
+    (card,) = deployment.spoken_list(("hot", "chaud"))
+    deployment.told("retake", card["id"], "fr", "--say", "il fait chaud")
+
+    listened(browser, deployment, card["listId"], tmp_path)
+
+    new, old = browser.run(ROWS)[1]["takes"]
+    assert "says chaud" in old
+    assert ["take" in new, "take" in old] == [False, False]
+
+
+def test_a_retake_that_failed_leaves_what_is_heard_and_tells_why(
+    browser: Page, deployment: Deployment, tmp_path: Path
+) -> None:
+    (card,) = deployment.spoken_list(("curse", "maudire"))
+    deployment.told("retake", card["id"], "fr")
+    deployment.speech.add_fault("refused", match="gros mot")
+    deployment.speech.add_fault("refused", match="swear")
+    deployment.told("retake", card["id"], "en", "--say", "swear", exit_code=3)
+    deployment.told("retake", card["id"], "fr", "--say", "gros mot", exit_code=3)
+
+    listened(browser, deployment, card["listId"], tmp_path)
+
+    english, french = browser.run(ROWS)
+    assert [each["state"] for each in (english, french)] == ["spoken", "spoken"]
+    assert [each["said"] for each in (english, french)] == ["curse", "maudire"]
+    assert [each["code"] for each in (english, french)] == ["refused", "refused"]
+    assert "refused The last attempt to speak it anew failed: The provider" in french["why"]
+    assert len(english["sources"]) == 1
+    assert len(set(french["sources"])) == len(french["sources"]) == 2
+
+
+def test_audio_that_is_not_ours_or_gone_is_told_so_and_heard_if_it_can_be(
+    browser: Page, deployment: Deployment, tmp_path: Path
+) -> None:
+    phrases = [("gone", "damaged"), ("held", "deep"), ("missing", "wicked")]
+    cards = deployment.spoken_list(*phrases)
+    base, folder = deployment.folder.resolve().as_uri(), deployment.folder
+    sound = deployment.audio(cards[1]["audioEnUrl"])
+    (folder / "0001-en.mp3").write_bytes(sound)
+    (folder / cards[0]["audioEnUrl"].rsplit("/", 1)[-1]).unlink()
+    (folder / cards[0]["audioFrUrl"].rsplit("/", 1)[-1]).write_bytes(sound[:200])
+    carry(deployment, cards[1]["id"], f"{base}/0001-en.mp3", f"{base}/tts/0001 fr.mp3")
+    carry(deployment, cards[2]["id"], f"{base}/0002-en.mp3", "javascript:alert(1)")
+
+    told = listened(browser, deployment, cards[0]["listId"], tmp_path)
+
+    gone, damaged, held, deep, missing, wicked = browser.run(ROWS)
+    assert told["to_hear"] == 2
+    assert gone["state"] == "gone"
+    assert "isn't in the store" in gone["why"]
+    assert "not sound MP3" in damaged["takes"][0]
+    assert held["takes"][0].endswith("dBFS, sound")
+    assert [each["state"] for each in (held, deep, missing)] == ["inherited"] * 3
+    assert all("Under PUBLIC_BASE_URL" in each["why"] for each in (held, deep, missing))
+    assert b64decode(held["sources"][0]) == sound
+    assert deep["links"] == [f"{base}/tts/0001%20fr.mp3"]
+    assert missing["links"] == [f"{base}/0002-en.mp3"]
+    assert (wicked["state"], wicked["links"]) == ("foreign", [])
+    assert "javascript:alert(1)" in wicked["why"]
+
+
+def carry(deployment: Deployment, card_id: str, english: str, french: str) -> None:
+    """Give a card other audio, as another worker would."""
+    deployment.api.rows(
+        'UPDATE "Card" SET "audioEnUrl" = :en, "audioFrUrl" = :fr WHERE id::text = :id',
+        en=english, fr=french, id=card_id,
+    )  # fmt: skip
+
+
+def test_the_page_s_verdict_is_the_job_s(
+    browser: Page, deployment: Deployment, tmp_path: Path
+) -> None:
+    words = ("the weather is fine today", "il fait beau aujourd'hui")
+    quick = {"TTS_PROVIDER": "endpoint", "TTS_SPEED": "2.5"}
+    (card,) = deployment.spoken_list(words, **quick)
+    assert "needs" in verdict.judge(deployment.audio(card["audioEnUrl"]), words[0]).reason
+
+    listened(browser, deployment, card["listId"], tmp_path)
+
+    assert [row["takes"][0].endswith(", sound") for row in browser.run(ROWS)] == [True, True]
+    assert browser.run("document.querySelectorAll('.fault').length") == 0
 
 
 @pytest.mark.parametrize(
@@ -158,7 +284,7 @@ def test_a_flag_gives_a_command_that_retakes_the_card(
 
 def test_keys_move_play_and_flag(page: Page) -> None:
     where = "rows.findIndex((row) => row.classList.contains('on'))"
-    playing = "players.filter((player) => !player.paused).length"
+    playing = "Number(!player.paused)"
     page.press("j")
     first = page.run(where), page.run(playing)
     page.press("j")
@@ -173,6 +299,43 @@ def test_keys_move_play_and_flag(page: Page) -> None:
 
     assert (first, second, back, stopped, flagged) == ((0, 1), 1, 0, 0, 1)
     assert page.run("document.querySelector('#speed').value") == "0.75"
+
+
+def test_the_space_key_stops_what_plays_though_another_s_button_was_clicked(page: Page) -> None:
+    page.run(SLOWEST)
+    page.click(".take button")
+    clicked = page.run("[rows.indexOf(loaded.closest('.utterance')), player.paused]")
+    page.press("j")
+    stepped = page.run("[rows.indexOf(loaded.closest('.utterance')), player.paused]")
+    page.press(" ")
+
+    assert (clicked, stepped) == ([0, False], [1, False])
+    assert page.run("[rows.indexOf(loaded.closest('.utterance')), player.paused]") == [1, True]
+
+
+@pytest.mark.parametrize("width", [340, 768, 1000])
+def test_the_current_utterance_is_never_hidden(page: Page, width: int) -> None:
+    page.look(width=width, height=420)
+    keys = ["j"] * 8 + ["k"] * 8
+    seen = []
+    for key in keys:
+        page.press(key)
+        seen.append(page.run(CLEAR))
+
+    assert seen == [[True, True]] * len(keys)
+
+
+@pytest.mark.parametrize("width", [340, 1000])
+def test_play_all_can_be_stopped_wherever_one_is(page: Page, width: int) -> None:
+    page.run(SLOWEST)
+    page.look(width=width, height=420)
+    page.run("document.querySelector('#whole').click()")
+    page.run("scrollTo(0, document.scrollingElement.scrollHeight)")
+    begun = page.run("document.querySelector('#whole').textContent")
+    page.click("#whole")
+
+    assert begun == "Stop"
+    assert page.run("document.querySelector('#whole').textContent") == "Play all"
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(page: Page, tmp_path: Path) -> None:

@@ -1,34 +1,41 @@
 "use strict";
 const $ = (selector) => document.querySelector(selector);
 const rows = [...document.querySelectorAll(".utterance")];
-const players = [...document.querySelectorAll("audio")];
-const newest = (row) => row.querySelector(".take.new audio");
+const buttons = [...document.querySelectorAll(".take button")];
+// One for all takes: a phone lets it play on by itself once a touch has started it.
+const player = $("#player");
+const newest = (row) => row.querySelector(".take.new button");
 const status = (text) => { $("#status").textContent = text; };
+let loaded = null;
 let at = -1;
 let whole = false;
 let timer = 0;
 
 const shown = () => rows.filter((row) => !row.hidden);
 const heard = () => shown().filter(newest);
-const silence = (but) => players.forEach((player) => { if (player !== but) player.pause(); });
+const sign = (text) => { if (loaded) loaded.firstElementChild.textContent = text; };
 const mark = (row) => {
   rows.forEach((each) => each.classList.toggle("on", each === row));
   at = rows.indexOf(row);
   row.scrollIntoView({ block: "nearest" });
 };
-const play = (player) => {
-  clearTimeout(timer);
-  silence(player);
-  player.currentTime = 0;
-  player.playbackRate = Number($("#speed").value);
+const pace = () => {
+  player.defaultPlaybackRate = player.playbackRate = Number($("#speed").value);
   player.preservesPitch = true;
-  mark(player.closest(".utterance"));
+};
+const play = (button) => {
+  clearTimeout(timer);
+  sign("▶");
+  loaded = button;
+  player.src = `data:audio/mpeg;base64,${button.dataset.mp3}`;
+  pace();
+  mark(button.closest(".utterance"));
   player.play().catch(() => {});
 };
 const stop = () => {
   whole = false;
   clearTimeout(timer);
-  silence();
+  player.pause();
   $("#whole").textContent = "Play all";
 };
 const follow = () => {
@@ -42,28 +49,28 @@ const step = (by) => {
   if (!row) return;
   stop();
   mark(row);
+  // Away from the button that was clicked last: the space key would press it.
+  row.focus({ preventScroll: true });
   if (newest(row)) play(newest(row));
 };
 
-players.forEach((player) => {
-  const button = player.closest(".take").querySelector("button");
-  const sign = button.firstElementChild;
+buttons.forEach((button) => {
   button.onclick = () => {
-    const wasPlaying = !player.paused;
+    const wasPlaying = button === loaded && !player.paused;
     stop();
-    if (!wasPlaying) play(player);
-  };
-  player.onplay = () => { sign.textContent = "■"; };
-  player.onpause = () => { sign.textContent = "▶"; };
-  player.onended = () => {
-    sign.textContent = "▶";
-    if (whole) timer = setTimeout(follow, 1000 * Number($("#pause").value));
-  };
-  player.onerror = () => {
-    status("This clip can't be played.");
-    if (whole) follow();
+    if (!wasPlaying) play(button);
   };
 });
+player.onplay = player.onpause = () => sign(player.paused ? "▶" : "■");
+player.onended = () => {
+  sign("▶");
+  if (whole) timer = setTimeout(follow, 1000 * Number($("#pause").value));
+};
+player.onerror = () => {
+  sign("▶");
+  status("This clip can't be played.");
+  if (whole) follow();
+};
 $("#whole").onclick = () => {
   if (whole) { stop(); return; }
   stop();
@@ -72,9 +79,7 @@ $("#whole").onclick = () => {
   $("#whole").textContent = "Stop";
   follow();
 };
-$("#speed").onchange = () => {
-  players.forEach((player) => { player.playbackRate = Number($("#speed").value); });
-};
+$("#speed").onchange = pace;
 
 const filter = () => {
   const state = $("#state").value;
@@ -119,7 +124,7 @@ document.onkeydown = (event) => {
   if (event.key === " " && event.target.matches("button, input")) return;
   const row = rows[at];
   const act = {
-    " ": () => (whole || players.some((player) => !player.paused) ? stop() : step(0)),
+    " ": () => (whole || !player.paused ? stop() : step(0)),
     j: () => step(1),
     k: () => step(-1),
     s: () => {

@@ -11,6 +11,7 @@ from string import Template
 
 _FILES = Path(__file__).parent
 NAMES = {"de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian"}
+SCHEMES = ("https", "http", "file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,12 +19,23 @@ class Take:
     """A recording as the page plays it."""
 
     mp3: bytes = field(repr=False)
+    said: str = ""
+    """Empty where nobody knows."""
     seconds: float
+    """0.0 where it can't be decoded; the level is of no use then."""
     level_dbfs: float
-    voice: str
-    take: int
+    voice: str = ""
+    take: int | None = None
+    """None for one that we didn't make."""
     fault: str = ""
     """What the judgement has against it, in words; empty for a sound clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A recording that the page doesn't hold."""
+
+    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,22 +46,23 @@ class Utterance:
     language: str
     shown: str
     said: str
-    """What a voice is given to read; empty where nothing is."""
+    """What its audio says or, where there is none, would say; empty where nobody knows."""
     state: str
-    """`spoken`, `foreign`, `failed`, `skipped` or `missing`."""
+    """With audio `spoken`, `gone`, `inherited` (under our address, not by us) or `foreign`;
+    without `failed`, `skipped` or `missing`."""
     code: str = ""
     reason: str = ""
-    now: Take | None = None
-    before: Take | None = None
+    now: Take | Link | None = None
+    before: Take | Link | None = None
     """The recording that a retake replaced."""
 
 
 def page(title: str, utterances: Sequence[Utterance]) -> str:
-    """One self-contained HTML document; clips are in it, nothing is loaded from elsewhere."""
+    """One self-contained HTML document; clips are in it, it loads nothing from elsewhere."""
     cards: dict[str, list[Utterance]] = {}
     for each in utterances:
         cards.setdefault(each.card_id, []).append(each)
-    heard = sum(each.now is not None for each in utterances)
+    heard = sum(isinstance(each.now, Take) for each in utterances)
     return Template(_read("page.html")).substitute(
         title=escape(title),
         summary=f"{len(cards)} cards, {heard} of {len(utterances)} utterances to hear.",
@@ -80,20 +93,21 @@ def _card(number: int, utterances: Sequence[Utterance]) -> str:
 
 
 def _row(number: int, each: Utterance) -> str:
-    name = f"card {number}, {NAMES.get(each.language, each.language)}"
+    language = NAMES.get(each.language, each.language)
+    name = f"card {number}, {language}"
     parts = [
         f'<p class="said" lang="{escape(each.language)}">{escape(each.said or each.shown)}</p>',
         _shown(each),
-        _take(each.now, "Play", name) if each.now else "",
-        _take(each.before, "Play the old take of", name) if each.before else "",
+        _takes(each, name),
         _why(each),
         _flag(name) if each.state != "foreign" else "",
     ]
     data = f'data-card="{escape(each.card_id)}" data-language="{escape(each.language)}"'
     data += f' data-state="{escape(each.state)}" data-code="{escape(each.code)}"'
-    label = f'<abbr title="{escape(NAMES.get(each.language, each.language))}">'
-    label += f"{escape(each.language)}</abbr>"
-    return f'<div class="utterance {escape(each.state)}" {data}>{label}\n{"".join(parts)}\n</div>'
+    label = f'<abbr title="{escape(language)}">{escape(each.language)}</abbr>'
+    group = f'role="group" tabindex="-1" aria-label="{escape(name)}"'
+    row = f'<div class="utterance {escape(each.state)}" {group} {data}>'
+    return f"{row}{label}\n{''.join(parts)}\n</div>"
 
 
 def _shown(each: Utterance) -> str:
@@ -102,18 +116,62 @@ def _shown(each: Utterance) -> str:
     return f'<p class="note">shows <code translate="no">{escape(each.shown)}</code></p>'
 
 
-def _take(take: Take, verb: str, name: str) -> str:
-    source = b64encode(take.mp3).decode()
-    level = f"{take.level_dbfs:.0f} dBFS".replace("-", "−")
-    told = f"{take.seconds:.1f} s, {level}, {take.voice}, take {take.take}"
-    kind = "old" if verb != "Play" else "new"
-    fault = f'<span class="fault">{escape(take.fault)}</span>' if take.fault else ""
+def _takes(each: Utterance, name: str) -> str:
+    """The new recording, and beside it the one that it replaced."""
+    now, before = each.now, each.before
+    # Takes are numbered by what is said and how: of two alike the number tells nothing.
+    is_numbered = _number(now) != _number(before)
+    found = []
+    if now is not None:
+        told = escape(("new: " if before else "") + _told(now, is_numbered=is_numbered))
+        found.append(_recording(now, "new", name, told))
+    if before is not None:
+        told = escape("old: " + _told(before, is_numbered=is_numbered))
+        if isinstance(before, Take) and before.said not in ("", each.said):
+            told += f'says <q lang="{escape(each.language)}">{escape(before.said)}</q>, '
+        found.append(_recording(before, "old", f"the old take of {name}", told))
+    return f'<div class="takes">{"".join(found)}</div>' if found else ""
+
+
+def _number(recording: Take | Link | None) -> int | None:
+    return recording.take if isinstance(recording, Take) else None
+
+
+def _told(recording: Take | Link, *, is_numbered: bool) -> str:
+    """What is known of a recording, each followed by a comma."""
+    if isinstance(recording, Link):
+        return ""
+    told = []
+    if recording.seconds:
+        level = f"{recording.level_dbfs:.0f} dBFS".replace("-", "−")
+        told += [f"{recording.seconds:.1f} s", level]
+    if recording.voice:
+        told.append(recording.voice)
+    if is_numbered and recording.take is not None:
+        told.append(f"take {recording.take}")
+    return "".join(f"{each}, " for each in told)
+
+
+def _recording(recording: Take | Link, kind: str, name: str, told: str) -> str:
+    """`told` is HTML."""
+    if isinstance(recording, Link):
+        link = _link(recording.url, name)
+        return f'<p class="take {kind}"><span>{told}{link}, not in this page</span></p>'
+    source = b64encode(recording.mp3).decode()
+    fault = f'<span class="fault">{escape(recording.fault)}</span>'
     return (
-        f'<p class="take {kind}"><button type="button" aria-label="{escape(f"{verb} {name}")}">'
-        f'<span aria-hidden="true">▶</span></button><span>{"old: " if kind == "old" else ""}'
-        f"{escape(told)}</span>{fault}"
-        f'<audio preload="none" src="data:audio/mpeg;base64,{source}"></audio></p>'
+        f'<p class="take {kind}"><button type="button" aria-label="Play {escape(name)}" '
+        f'data-mp3="{source}"><span aria-hidden="true">▶</span></button>'
+        f"<span>{told}{fault if recording.fault else 'sound'}</span></p>"
     )
+
+
+def _link(url: str, name: str) -> str:
+    """A card may hold anything: what isn't the address of a recording must not run."""
+    if url.partition(":")[0].lower() not in SCHEMES:
+        return f"<code>{escape(url)}</code>"
+    label = f'aria-label="Recording of {escape(name)}"'
+    return f'<a href="{escape(url)}" target="_blank" rel="noreferrer" {label}>recording</a>'
 
 
 def _why(each: Utterance) -> str:

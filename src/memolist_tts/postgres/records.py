@@ -116,18 +116,24 @@ def conditions(asked: Mapping[str, str]) -> str:
     return "".join(f"\n  AND {WHERE[name]}" for name in asked)
 
 
-# How each of these cards ended last, and the audio that its last retake replaced.
+# How each of these cards ended last.
 LAST_ENDS = """
 SELECT DISTINCT ON (u.card_id, u.language)
-       u.card_id, u.language, u.state, u.code, u.message, u.url, c.spoken_text AS clip_text,
-       s.old_url
+       u.card_id, u.language, u.state, u.code, u.message, u.url
 FROM tts.utterance u
-LEFT JOIN tts.clip c ON c.key = u.clip_key AND c.take = u.clip_take
-LEFT JOIN tts.selection s
-  ON s.job_id = u.job_id AND s.card_id = u.card_id AND s.language = u.language
- AND s.undone_at IS NULL
 WHERE u.card_id = ANY(cast(:ids AS text[])) AND u.state <> 'kept'
 ORDER BY u.card_id, u.language, u.updated_at DESC
+"""
+
+# What these cards' retakes brought, and the audio that each replaced; the last one last.
+REPLACED = """
+SELECT s.card_id, s.language, u.url, s.old_url
+FROM tts.selection s
+JOIN tts.utterance u
+  ON u.job_id = s.job_id AND u.card_id = s.card_id AND u.language = s.language
+WHERE s.card_id = ANY(cast(:ids AS text[])) AND s.undone_at IS NULL
+  AND u.state IN ('spoken', 'reused') AND u.url <> s.old_url
+ORDER BY s.made_at
 """
 
 CLIP = """
@@ -177,6 +183,11 @@ class Records:
         """How each card ended last, by card and language."""
         rows = self._rows(LAST_ENDS, ids=list(card_ids))
         return {(row["card_id"], row["language"]): row for row in rows}
+
+    def replaced(self, card_ids: Sequence[str]) -> dict[tuple[str, str, str], str]:
+        """The URL before a retake, by card, language and the URL that it brought."""
+        rows = self._rows(REPLACED, ids=list(card_ids))
+        return {(row["card_id"], row["language"], row["url"]): row["old_url"] for row in rows}
 
     def clip(self, name: str) -> Row | None:
         """The clip whose object has this name."""
