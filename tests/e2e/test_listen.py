@@ -195,6 +195,18 @@ def test_a_retake_that_failed_leaves_what_is_heard_and_tells_why(
     assert len(set(french["sources"])) == len(french["sources"]) == 2
 
 
+def test_a_take_is_never_shown_as_its_own_old_one(
+    browser: Page, deployment: Deployment, tmp_path: Path
+) -> None:
+    (card,) = deployment.spoken_list(("hot", "chaud"))
+    url = deployment.told("retake", card["id"], "fr")["url"]
+    deployment.api.rows("UPDATE tts.selection SET old_url = :url", url=url)
+
+    listened(browser, deployment, card["listId"], tmp_path)
+
+    assert [len(row["sources"]) for row in browser.run(ROWS)] == [1, 1]
+
+
 def test_audio_that_is_not_ours_or_gone_is_told_so_and_heard_if_it_can_be(
     browser: Page, deployment: Deployment, tmp_path: Path
 ) -> None:
