@@ -188,6 +188,19 @@ def test_a_canary_reads_no_earlier_ones(
     assert "Seq Scan" not in plan(filled, getattr(canary, statement), PARAMETERS | finished | told)
 
 
+def test_a_page_of_what_carries_clips_reads_no_more_than_its_cards(
+    filled: tuple[Database, jobs.Jobs],
+) -> None:
+    carrying = cards.CARRYING.replace("{where}", "")
+    page = cards.PAGE_OF.replace("{fitting}", carrying).replace("{page}", str(cards.PAGE))
+    asked = PARAMETERS | {"after": JOB, "pattern": "%chat%"}
+
+    found = plan(filled, page, asked)
+
+    assert "Seq Scan on clip" not in found
+    assert 'Seq Scan on "Card"' not in found
+
+
 def test_a_plan_that_reads_a_whole_table_would_be_seen(
     filled: tuple[Database, jobs.Jobs],
 ) -> None:

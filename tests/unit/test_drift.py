@@ -19,7 +19,7 @@ from memolist_tts.core.drift import (
     most_db,
     shift,
 )
-from memolist_tts.settings import INSTRUCTIONS
+from memolist_tts.instructions import INSTRUCTIONS
 
 
 def pair(

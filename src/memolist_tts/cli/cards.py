@@ -481,18 +481,18 @@ def order_if_agreed(
 ) -> None:
     """A dry run, or the jobs once --yes or a person at the keyboard says so."""
     if not (dry_run or yes) and wanted:
-        agreed(worker, wanted, as_json=as_json)
+        agree(worker, wanted, as_json=as_json)
     order(worker, wanted, dry_run=dry_run or not wanted, as_json=as_json)
 
 
-def agreed(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool) -> bool:
-    """True once a person agrees to the price; a script has to say --yes. Else the command ends."""
+def agree(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool) -> None:
+    """Show the price and ask a person; a script has to say --yes. Without a yes the command ends."""
     if as_json or not console.is_terminal:
         order(worker, wanted, dry_run=True, as_json=as_json)
     else:
         stored = worker.cards.stored([line.key for _, line in wanted])
         _show_estimate(worker, core.estimate([line for _, line in wanted], stored))
         if typer.confirm("Speak them?"):
-            return True
+            return
     screen.aside.print("Nothing was done; --yes does it.")
     raise typer.Exit(Exit.REFUSED)

@@ -16,7 +16,7 @@ from memolist_tts.cli.cards import (
     DryRun,
     Most,
     Yes,
-    agreed,
+    agree,
     first,
     language_of,
     order,
@@ -60,11 +60,11 @@ def add(
     words = worker.cards.lexicon()
     words.setdefault(code, {})[word] = said_as
     wanted = first(_touched(worker, code, word, words), limit)
+    screen.ended(len(wanted), "utterances", limit)
     if _may(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json):
         # The word first: a broken connection after it leaves cards for the same command again.
         worker.orders.add_word(code, word, said_as)
         order(worker, wanted, dry_run=False, as_json=as_json)
-    screen.ended(len(wanted), "utterances", limit)
 
 
 def remove(
@@ -82,11 +82,11 @@ def remove(
     words = worker.cards.lexicon()
     words.get(code, {}).pop(word, None)
     wanted = first(_touched(worker, code, word, words), limit)
+    screen.ended(len(wanted), "utterances", limit)
     if _may(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json):
         if not worker.orders.remove_word(code, word) and not wanted:
             raise MemolistError(f"the lexicon of {code!r} has no {word!r}")
         order(worker, wanted, dry_run=False, as_json=as_json)
-    screen.ended(len(wanted), "utterances", limit)
 
 
 def list_words(as_json: JsonFlag = False) -> None:
@@ -114,15 +114,13 @@ def _may(
     yes: bool,
     as_json: bool,
 ) -> bool:
-    """Whether to do it: it costs nothing, or --yes or a person says so."""
+    """Whether to do it; the command ends where it costs and nobody agrees."""
     if dry_run:
         order(worker, wanted, dry_run=True, as_json=as_json)
         return False
-    if yes or not wanted or agreed(worker, wanted, as_json=as_json):
-        return True
-    order(worker, wanted, dry_run=True, as_json=as_json)
-    screen.aside.print("Nothing was done; --yes does it.")
-    return False
+    if wanted and not yes:
+        agree(worker, wanted, as_json=as_json)
+    return True
 
 
 def _touched(

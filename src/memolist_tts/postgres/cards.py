@@ -78,14 +78,17 @@ MISSING = """
 # A clip of ours of which all is true that is asked, and no job open that will replace it. With a
 # `pattern`, not what says just what it shows where the pattern isn't in that: any other text may be
 # spoken otherwise than it is shown (markup, abbreviations, earlier words), which SQL can't tell.
+# OFFSET 0: clips are looked up by key, where the planner would read all of them for each page.
 CARRYING = """
   SELECT p.id::text AS card_id, p.list_id, p.shown, p.url,
          c.voice AS clip_voice, c.spoken_text AS clip_text
-  FROM page p JOIN tts.clip c
-    ON c.key = substring(p.url FROM '([^/]+)-[0-9]+\\.mp3$')
-   AND c.take = cast(substring(p.url FROM '-([0-9]{{1,6}})\\.mp3$') AS integer)
-  WHERE c.stored_at IS NOT NULL
-    AND (cast(:pattern AS text) IS NULL OR p.shown ILIKE cast(:pattern AS text)
+  FROM page p CROSS JOIN LATERAL (
+    SELECT k.* FROM tts.clip k
+    WHERE k.key = substring(p.url FROM '([^/]+)-[0-9]+\\.mp3$')
+      AND k.take = cast(substring(p.url FROM '-([0-9]{{1,6}})\\.mp3$') AS integer)
+      AND k.stored_at IS NOT NULL
+    OFFSET 0) c
+  WHERE (cast(:pattern AS text) IS NULL OR p.shown ILIKE cast(:pattern AS text)
          OR c.spoken_text <> p.shown){where}
     AND NOT EXISTS (
       SELECT 1 FROM tts.selection s JOIN {jobs} j ON j.id = cast(s.job_id AS {job_id})
