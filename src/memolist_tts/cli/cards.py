@@ -486,7 +486,7 @@ def order_if_agreed(
 
 
 def agree(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool) -> None:
-    """Show the price and ask a person; a script has to say --yes. Without a yes the command ends."""
+    """Show the price and ask a person, a script for --yes; without a yes the command ends."""
     if as_json or not console.is_terminal:
         order(worker, wanted, dry_run=True, as_json=as_json)
     else:

@@ -81,10 +81,9 @@ def show(made: Table) -> None:
 
 
 def _least_width(column: Column) -> int:
-    if not column.no_wrap:
-        return LEAST_WRAPPED
     lines = [line for cell in (column.header, *column.cells) for line in str(cell).split("\n")]
-    return max(map(cell_len, lines), default=0)
+    widest = max(map(cell_len, lines), default=0)
+    return widest if column.no_wrap else min(widest, LEAST_WRAPPED)
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> None:
