@@ -35,6 +35,8 @@ class Doors:
             module = importlib.import_module(f"memolist_tts.lambdas.{name}")
             # Settings are read at import, as in a cold start.
             self.modules[name] = importlib.reload(module)
+            # Powertools keeps them by process; a call that a test broke off leaves its own.
+            self.modules[name].metrics.clear_metrics()
         return self.modules[name].handler(event, Context(**context))
 
     def close(self) -> None:

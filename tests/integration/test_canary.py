@@ -525,6 +525,8 @@ def call(
     for name, value in deployment.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("LOCAL_STORAGE_PATH")
+    # A logger of its own: others of this process may have set another's level.
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "memolist-canary")
     doors = Doors()
 
     def called() -> Called:
