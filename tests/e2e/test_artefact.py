@@ -128,7 +128,7 @@ class Deployed:
         """Namespace, name, unit and dimensions of every metric in the logs."""
         return [
             (data["Namespace"], metric["Name"], metric["Unit"], {n: line[n] for n in names})
-            for line in self.lines("Synthesize") + self.lines("Sweep")
+            for line in (*self.lines("Synthesize"), *self.lines("Sweep"), *self.lines("Canary"))
             for data in line.get("_aws", {}).get("CloudWatchMetrics", ())
             for metric in data["Metrics"]
             for names in data["Dimensions"]
@@ -328,6 +328,9 @@ def test_jobs_whose_runtime_is_killed_at_random_times_complete(
     in_flight, kills = 2, 100 if soaks else 2
     stack = deploy(timeout_s=9, MaxInFlight=str(in_flight))
     stack.speech.set_latency(0.2)
+    # What a killed runtime had received comes back after that: six times the function's time.
+    sqs, url = stack.embedded.aws.client("sqs"), stack.embedded.stack.resources["Queue"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "10"})
     chance = random.Random()
     ordered: list[tuple[str, str]] = []
     for nth in range(kills):
@@ -449,6 +452,7 @@ def test_every_metric_goes_out_as_the_catalogue_has_it_and_reaches_cloudwatch(
     deploy: Callable[..., Deployed],
 ) -> None:
     stack = deploy()
+    stack.call("Canary", event("canary"))
     stack.speech.add_fault("refused", match="apple")
     stack.speech.add_fault("silent", match="pear", times=1)
     stack.speech.add_fault("throttled", times=1)
