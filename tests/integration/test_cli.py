@@ -55,7 +55,7 @@ def test_status_of_an_empty_database_has_no_figures(database: str) -> None:
     assert plain(shown.stdout) == [
         "Jobs 0 pending, 0 processing, 0 completed, 0 failed",
         "Oldest pending none",
-        "Average time from insert to completed none",
+        "Average time to completed none",
         "Failure rate no job has ended",
         "Money today 0.00 USD",
         "Canary none has run",
@@ -74,7 +74,7 @@ def test_status_shows_the_figures_of_all_jobs(database: str, api: Api) -> None:
 
     assert shown[0] == "Jobs 1 pending, 1 processing, 3 completed, 1 failed"
     assert re.fullmatch(r"Oldest pending \d+\.\d s", shown[1])
-    assert shown[2:4] == ["Average time from insert to completed 20.0 s", "Failure rate 25.0 %"]
+    assert shown[2:4] == ["Average time to completed 20.0 s", "Failure rate 25.0 %"]
 
 
 def test_status_of_a_job_lists_what_failed_and_why(

@@ -105,6 +105,8 @@ def _speak(out: Path | None, *, as_json: bool) -> None:
         _show(found)
         for file in files:
             console.print(file)
+        if files and found["to_hear"]:
+            console.print(f"If that sounds right: memolist-tts canary --accept --run {run.id}")
     if run.drifted:
         raise typer.Exit(Exit.UNWELL)
     if run.code is not None:
@@ -184,8 +186,8 @@ def _ending(found: Mapping[str, Any]) -> str:
     told = [f"{found['added']} new, the baseline from now on"] if found["added"] else []
     if found["to_hear"]:
         told.append(
-            f"{found['to_hear']} to hear: `canary --out FOLDER`; if that sounds right, "
-            f"`canary --accept --run {found['run_id']}`"
+            f"{found['to_hear']} to hear: `canary --out FOLDER` speaks them anew and tells "
+            "how to accept what is heard"
         )
     elif found["drifted"]:
         told.append(f"{found['drifted']} drifted, accepted since")

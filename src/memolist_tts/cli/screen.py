@@ -27,6 +27,8 @@ JsonFlag = Annotated[
 FOREVER = "until `resume`"
 LEAST_WRAPPED = 12
 """Columns of the screen that a wrapped column of a table keeps."""
+MOST_SHOWN = 200
+"""Characters of a card's text."""
 GAP = 2
 """Between the columns of a table."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -43,6 +45,11 @@ def seconds(text: str) -> float:
 def emit(value: object) -> None:
     """One JSON value on a line of its own."""
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def short(text: str) -> str:
+    """A text as far as a table or a line has room for it."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def answer(as_json: bool, told: object, *lines: str) -> None:

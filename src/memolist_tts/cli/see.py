@@ -79,7 +79,7 @@ def _show_overview(told: dict[str, Any]) -> None:
         [
             ("Jobs", ", ".join(f"{count} {state}" for state, count in told["jobs"].items())),
             ("Oldest pending", screen.took(told["oldest_pending_s"])),
-            ("Average time from insert to completed", screen.took(told["average_s"])),
+            ("Average time to completed", screen.took(told["average_s"])),
             ("Failure rate", "no job has ended" if rate is None else f"{100 * rate:.1f} %"),
             ("Money today", _money(told["today"])),
             *((f"Pace {each['provider']}", _pace(each)) for each in told["rates"]),
@@ -136,7 +136,7 @@ def _show_utterances(utterances: Sequence[dict[str, Any]]) -> None:
     for column in table.columns[:3]:
         column.no_wrap = True
     for each in utterances:
-        said = each["spoken_text"]
+        said = screen.short(each["spoken_text"] or "")
         if each["code"] is not None:
             said = f"{each['code']}: {each['message']}" + (f" [{said}]" if said else "")
         table.add_row(each["card_id"], each["language"], each["state"], Text(said))
@@ -290,7 +290,7 @@ def _show_failure(row: dict[str, Any]) -> None:
     console.print(f"\n{screen.when(row['updated_at'])}  {row['code']}  {where}")
     console.print(f"  job {row['job_id']}")
     if row["shown_text"]:
-        console.print(f"  shows {row['shown_text']!r}")
+        console.print(f"  shows {screen.short(row['shown_text'])!r}")
     console.print(Padding(Text(row["message"] or ""), (0, 0, 0, 2)), soft_wrap=False)
 
 

@@ -96,7 +96,11 @@ WHERE = {
     "provider": "c.provider = :provider",
     "language": "c.language = :language",
     "take": "c.take::text = :take",
-    "key": "c.key = :key",
+    # An object's name too, as `verify` tells it.
+    "key": (
+        "c.key = regexp_replace(regexp_replace(cast(:key AS text), '^.*/', ''),"
+        " '-[0-9]+[.]mp3$', '')"
+    ),
     "text": "position(lower(cast(:text AS text)) IN lower(c.spoken_text)) > 0",
     "card": (
         "EXISTS (SELECT 1 FROM tts.utterance u WHERE u.card_id = :card"
