@@ -150,8 +150,8 @@ def _canary(worker: Worker) -> tuple[State, str]:
         return (
             State.WARNING,
             f"{_day(heard)}: {heard['to_hear']} of {heard['phrases']} phrases aren't spoken as "
-            "accepted. `memolist-tts canary --out FOLDER` speaks them anew, and tells how to accept "
-            "what is heard",
+            "accepted. `memolist-tts canary --out FOLDER` speaks them anew and tells how to "
+            "accept what is heard",
         )
     if last["code"]:
         reason = f"{last['code']}: {last['message']}"
