@@ -249,7 +249,7 @@ def test_needed_time_counts_units(spoken: str, units: float) -> None:
     ],
 )
 def test_marks_may_be_heard_as_pauses(text: str, marks: int) -> None:
-    assert marked_time_s(text) == pytest.approx(0.6 * marks)
+    assert marked_time_s(text) == pytest.approx(0.65 * marks)
 
 
 def test_a_gap_in_a_sentence_may_be_a_long_pause() -> None:

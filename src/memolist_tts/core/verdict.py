@@ -45,7 +45,7 @@ _FULL_SCALE = 1 << 31
 _FLOOR_DBFS = -120.0
 _FIXED_S = 0.20
 _UNIT_S = 0.060
-_MARK_S = 0.6
+_MARK_S = 0.65
 """A pause in a sentence or an acronym, or a sign within a word that is read out ("dot")."""
 _MARKS = re.compile(r"\.{3}|[,;:.!?](?=[\"')]*\s)|(?<=\w)(?:[./@_]|-(?=\w*@))(?=\w)|(?<=\.\w)\.")
 _SYMBOLS = frozenset("%€$£&+=@#°")
