@@ -19,8 +19,8 @@ from memolist_tts.core.errors import (
     SchemaMismatch,
     TryAgain,
 )
-from memolist_tts.core.key import audio_key
-from memolist_tts.core.model import Line, Options, Voice
+from memolist_tts.core.model import Options, Phrase, Result
+from memolist_tts.core.plan import line_of
 from memolist_tts.core.preview import hear
 from memolist_tts.postgres.schema import missing_indexes
 from memolist_tts.route import Ending
@@ -220,21 +220,12 @@ def _voice(worker: Worker, *, language: str, speak: bool) -> tuple[State, str]:
     if not speak:
         is_known = known(voice.model) is not None
         return State.OK, voice.name if is_known else f"{voice.name}, not checked (--speak does)"
-    line = _line(worker, voice)
+    word = Phrase(card_id="", language=language, shown=WORD, url=None)
+    line = line_of(word, worker.script(Options(), {}))
+    if isinstance(line, Result):
+        return State.FAULT, f"{line.code}: {line.message}"
     speaker = worker.speaker()
     heard = hear(line, speaker, worker.clips, worker.ledger, timeout_s=SPEAK_TIMEOUT_S)
     if not heard.is_sound:
         return State.FAULT, f"{voice.name} doesn't speak well: {heard.reason}. Try another voice"
     return State.OK, f"{voice.name} said {WORD!r} in {heard.speech_ms / 1000:.1f} s"
-
-
-def _line(worker: Worker, voice: Voice) -> Line:
-    request = worker.request(WORD, voice)
-    return Line(
-        key=audio_key([request]),
-        requests=(request,),
-        spoken=WORD,
-        pieces=(WORD,),
-        voice=voice,
-        provider=str(request["provider"]),
-    )

@@ -77,7 +77,8 @@ def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
     try:
-        has_host = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
+        parts = urlsplit(value)
+        has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:
         has_host = False
     if not has_host:

@@ -468,25 +468,18 @@ def revoice(
     )
     wanted = first(changed, limit)
     screen.ended(len(wanted), "utterances", limit)
-    order_if_agreed(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json)
-
-
-def order_if_agreed(
-    worker: Worker,
-    wanted: Sequence[tuple[Found, Line]],
-    *,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    """A dry run, or the jobs once --yes or a person at the keyboard says so."""
-    if not (dry_run or yes) and wanted:
+    if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)
     order(worker, wanted, dry_run=dry_run or not wanted, as_json=as_json)
 
 
 def agree(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool) -> None:
-    """Show the price and ask a person, a script for --yes; without a yes the command ends."""
+    """Show the price and ask a person, a script for --yes; without a yes the command ends.
+
+    What takes nothing is agreed to.
+    """
+    if not wanted:
+        return
     if as_json or not console.is_terminal:
         order(worker, wanted, dry_run=True, as_json=as_json)
     else:

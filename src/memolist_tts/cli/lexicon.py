@@ -61,10 +61,12 @@ def add(
     words.setdefault(code, {})[word] = said_as
     wanted = first(_touched(worker, code, word, words), limit)
     screen.ended(len(wanted), "utterances", limit)
-    if _may(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json):
+    if not (dry_run or yes):
+        agree(worker, wanted, as_json=as_json)
+    if not dry_run:
         # The word first: a broken connection after it leaves cards for the same command again.
         worker.orders.add_word(code, word, said_as)
-        order(worker, wanted, dry_run=False, as_json=as_json)
+    order(worker, wanted, dry_run=dry_run, as_json=as_json)
 
 
 def remove(
@@ -83,10 +85,11 @@ def remove(
     words.get(code, {}).pop(word, None)
     wanted = first(_touched(worker, code, word, words), limit)
     screen.ended(len(wanted), "utterances", limit)
-    if _may(worker, wanted, dry_run=dry_run, yes=yes, as_json=as_json):
-        if not worker.orders.remove_word(code, word) and not wanted:
-            raise MemolistError(f"the lexicon of {code!r} has no {word!r}")
-        order(worker, wanted, dry_run=False, as_json=as_json)
+    if not (dry_run or yes):
+        agree(worker, wanted, as_json=as_json)
+    if not (dry_run or worker.orders.remove_word(code, word) or wanted):
+        raise MemolistError(f"the lexicon of {code!r} has no {word!r}")
+    order(worker, wanted, dry_run=dry_run, as_json=as_json)
 
 
 def list_words(as_json: JsonFlag = False) -> None:
@@ -104,23 +107,6 @@ def list_words(as_json: JsonFlag = False) -> None:
         since = screen.when(each["updated_at"])
         table.add_row(each["language"], each["word"], each["said"], since)
     screen.show(table)
-
-
-def _may(
-    worker: Worker,
-    wanted: list[tuple[Found, Line]],
-    *,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> bool:
-    """Whether to do it; the command ends where it costs and nobody agrees."""
-    if dry_run:
-        order(worker, wanted, dry_run=True, as_json=as_json)
-        return False
-    if wanted and not yes:
-        agree(worker, wanted, as_json=as_json)
-    return True
 
 
 def _touched(

@@ -28,8 +28,8 @@ from memolist_tts.core.plan import Script, line_of
 from memolist_tts.core.ports import Ledger, PaceBook, Speaker
 from memolist_tts.core.purse import Purse
 from memolist_tts.core.speaking import Given, Session, Spoken, Terms, stopped_by
-from memolist_tts.core.takes import Stored, Work
-from memolist_tts.core.verdict import Verdict, judge
+from memolist_tts.core.takes import Stored, Work, judged
+from memolist_tts.core.verdict import Verdict
 
 NAME = "canary"
 """Under which its money is written down, where a job's has the job's id."""
@@ -325,10 +325,10 @@ def _heard(
     best = _best(line, answers)
     if isinstance(end.end, Given) or best is None:
         return _unspoken(found, end.end, best, len(answers))
-    judged, speech = best
+    verdict, speech = best
     now = Measures(
-        speech_ms=judged.speech_ms,
-        active_dbfs=round(judged.active_dbfs, 2),
+        speech_ms=verdict.speech_ms,
+        active_dbfs=round(verdict.active_dbfs, 2),
         transcript=speech.transcript,
     )
     found = replace(found, now=now, audio=speech.mp3)
@@ -345,8 +345,8 @@ def _unspoken(
     if not isinstance(end, Given):
         return replace(found, problem="internal: its recording was lost")
     if best is not None and not best[0].is_sound:
-        judged, speech = best
-        told = f"{end.code}: {takes} takes, none sound: {judged.reason}"
+        verdict, speech = best
+        told = f"{end.code}: {takes} takes, none sound: {verdict.reason}"
         return replace(found, state=State.UNSOUND, problem=told, audio=speech.mp3)
     state = State.UNSOUND if end.code in REFUSED else State.UNMEASURED
     return replace(found, state=state, problem=f"{end.code}: {end.message}")
@@ -354,18 +354,8 @@ def _unspoken(
 
 def _best(line: Line, answers: Sequence[Speech]) -> tuple[Verdict, Speech] | None:
     """The take that a job would publish, or the least bad one; None where there is none."""
-    judged = ((_judged(line, speech), speech) for speech in answers)
-    return min(judged, key=lambda each: each[0].badness, default=None)
-
-
-def _judged(line: Line, speech: Speech) -> Verdict:
-    return judge(
-        speech.mp3,
-        line.spoken,
-        language=line.voice.language,
-        speed=line.voice.speed,
-        transcript=speech.transcript,
-    )
+    heard = ((judged(line, speech.mp3, speech.transcript), speech) for speech in answers)
+    return min(heard, key=lambda each: each[0].badness, default=None)
 
 
 def _pair(heard: Heard) -> Pair | None:

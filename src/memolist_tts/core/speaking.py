@@ -311,8 +311,12 @@ class Session:
         self._crew.start(ticket, task)
 
     def _call_s(self) -> float:
-        known = self._slots.pace.latency_s if self._slots.pace else None
+        known = self._latency_s()
         return FIRST_CALL_S if known is None else min(CALL_TIMEOUT_S, 2 * known + 0.2)
+
+    def _latency_s(self) -> float | None:
+        """How long calls took of late; None where that isn't known yet."""
+        return self._slots.pace.latency_s if self._slots.pace else None
 
     def _has_time(self) -> bool:
         """Nothing starts that can't be finished; the first calls only need some time at all."""
@@ -354,7 +358,7 @@ class Session:
 
     def _free_soon(self) -> int:
         """Calls under way that will likely have ended while the slots leased now are used."""
-        known = self._slots.pace.latency_s if self._slots.pace else None
+        known = self._latency_s()
         if known is None:
             return 0
         begun_by = self._terms.clock() + LEASE_AHEAD_S - known

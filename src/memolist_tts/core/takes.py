@@ -183,14 +183,9 @@ def _take(work: Work) -> Take:
     parts = work.parts
     told = [part.transcript for part in parts]
     audio = _joined([part.mp3 for part in parts])
-    found = verdict.judge(
-        audio,
-        work.line.spoken,
-        language=work.line.voice.language,
-        speed=work.line.voice.speed,
-        # A part that isn't told leaves a gap in the whole.
-        transcript=None if told.count(None) == len(told) else " ".join(filter(None, told)),
-    )
+    # A part that isn't told leaves a gap in the whole.
+    transcript = None if told.count(None) == len(told) else " ".join(filter(None, told))
+    found = judged(work.line, audio, transcript)
     if (price := work.line.voice.price) is not None:
         usage = _billed(parts)
         work.is_reported = usage is not None and price.per_million_audio_tokens is not None
@@ -199,6 +194,14 @@ def _take(work: Work) -> Take:
         )
         work.cost_usd = work.cost_usd if cost is None else (work.cost_usd or 0.0) + cost
     return Take(audio=audio, verdict=found, request_id=parts[-1].request_id)
+
+
+def judged(line: Line, audio: bytes, transcript: str | None) -> Verdict:
+    """What a recording of a line is like, at the speed that was asked for."""
+    voice = line.voice
+    return verdict.judge(
+        audio, line.spoken, language=voice.language, speed=voice.speed, transcript=transcript
+    )
 
 
 def _billed(parts: list[Speech]) -> Usage | None:
