@@ -1,0 +1,92 @@
+"""Each guarded write of a run, alone: it touches nothing that isn't the run's any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from deployment import Deployment
+
+from memolist_tts.core.errors import LeaseLost
+from memolist_tts.core.model import Completed, Job, Result, State
+from memolist_tts.postgres.jobs import Jobs
+
+URL = "https://cdn.example.com/audio/clip.mp3"
+Held = tuple[Jobs, Job, Result]
+Write = Callable[[Jobs, Job, Result], object]
+
+
+@pytest.fixture
+def held(deployment: Deployment) -> Held:
+    """A claimed job over one card, and what the run wants to write of its English."""
+    api, jobs = deployment.api, deployment.worker().jobs
+    job = jobs.claim(api.add_job(api.add_list([("apple", "pomme")])), lease_s=60)
+    assert job is not None
+    phrase = next(each for each in jobs.read(job).phrases if each.language == "en")
+    return jobs, job, Result(phrase=phrase, state=State.SPOKEN, spoken="apple", url=URL)
+
+
+def flush(jobs: Jobs, job: Job, result: Result) -> Any:
+    return jobs.flush(job, [result], [], total=2, renew_s=60)
+
+
+def settle(jobs: Jobs, job: Job, result: Result) -> Any:  # noqa: ARG001
+    return jobs.settle(job, Completed(), begun=())
+
+
+def tables(deployment: Deployment) -> list[Any]:
+    """All that a run may write."""
+    names = ('"TtsJob"', '"Card"', "tts.job", "tts.utterance")
+    return [deployment.api.rows(f"SELECT * FROM {name}") for name in names]
+
+
+@pytest.mark.parametrize("write", [flush, settle], ids=lambda write: write.__name__)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "UPDATE tts.job SET lease_until = clock_timestamp() - interval '1 second'",
+        "UPDATE tts.job SET lease_token = gen_random_uuid()",
+        """UPDATE "TtsJob" SET status = 'failed'""",
+        'DELETE FROM "TtsJob"',
+    ],
+    ids=["run_out", "another_s", "cancelled", "deleted"],
+)
+def test_a_run_whose_lease_is_lost_writes_nothing(
+    deployment: Deployment, held: Held, write: Write, loss: str
+) -> None:
+    deployment.api.rows(loss)
+    before = tables(deployment)
+
+    with pytest.raises(LeaseLost):
+        write(*held)
+
+    assert tables(deployment) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        """UPDATE "Card" SET "textEn" = 'pear'""",
+        """UPDATE "Card" SET "audioEnUrl" = 'https://elsewhere.example.com/a.mp3'""",
+    ],
+    ids=["edited", "recorded_elsewhere"],
+)
+def test_a_url_lands_only_on_a_card_that_is_as_it_was_read(
+    deployment: Deployment, held: Held, change: str
+) -> None:
+    deployment.api.rows(change)
+    before = deployment.api.rows('SELECT * FROM "Card"')
+
+    flushed = flush(*held)
+
+    assert flushed.landed == []
+    assert deployment.api.rows('SELECT * FROM "Card"') == before
+    assert deployment.api.rows("SELECT * FROM tts.utterance") == []
+
+
+def test_a_url_lands_on_a_card_that_is_as_it_was_read(deployment: Deployment, held: Held) -> None:
+    flushed = flush(*held)
+
+    assert flushed.landed == [held[2]]
+    assert [row["audioEnUrl"] for row in deployment.api.rows('SELECT * FROM "Card"')] == [URL]
