@@ -85,14 +85,14 @@ def _measure(found: Servers) -> Figures:
 
 
 def _calls_of(worker: Worker) -> Counter[str]:
-    """What its store is asked from now on, by HTTP method."""
+    """What its store is asked from now on, by operation."""
     calls: Counter[str] = Counter()
     client: Any = worker.storage._client  # type: ignore[attr-defined]
 
-    def count(request: Any, **_: Any) -> None:
-        calls[request.method] += 1
+    def count(model: Any, **_: Any) -> None:
+        calls[model.name] += 1
 
-    client.meta.events.register("before-send.s3", count)
+    client.meta.events.register("provide-client-params.s3", count)
     return calls
 
 

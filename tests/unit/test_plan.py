@@ -59,7 +59,8 @@ def test_a_card_without_audio_is_to_be_said() -> None:
 
     (line,) = drawn.lines.values()
     assert (line.spoken, line.provider, line.voice) == ("apple", "p", voice("en"))
-    assert line.requests == (request("apple", voice("en")),)
+    assert line.pieces == ("apple",)
+    assert line.request(0) == request("apple", voice("en"))
     assert drawn.ended == []
 
 
@@ -87,8 +88,8 @@ def test_a_long_text_is_said_in_parts() -> None:
 
     (line,) = plan(phrase(sentence * 40)).lines.values()
 
-    assert len(line.requests) > 1
-    assert " ".join(str(each["input"]) for each in line.requests) == line.spoken
+    assert len(line.pieces) > 1
+    assert " ".join(str(line.request(n)["input"]) for n in range(len(line.pieces))) == line.spoken
 
 
 def test_a_text_that_no_run_could_say_whole_fails_before_anything_is_paid() -> None:

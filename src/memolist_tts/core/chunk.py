@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
@@ -187,22 +187,35 @@ def _speak_job(
     run: _Run, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
 ) -> Completed | Failed | HandedBack:
     run.options = job_options.parse(run.job.raw_options)
-    while True:
-        reading = ports.jobs.read(run.job)
-        script = ports.script(run.options, reading.lexicon)
-        run.voices = {phrase.voice for phrase in reading.phrases if phrase.voice}
-        left = plan.draw_up(reading.phrases, reading.ended, script)
-        run.total = left.total
-        if left.cards > rules.max_phrases:
-            return _too_many(left.cards, rules.max_phrases)
-        _write(run, left.ended, [], ports, rules)
-        if not left.lines:
-            return _verdict(run, None, ports.jobs.counts(run.job))
-        if (stop := _speak_round(run, left, deadline, ports, rules, halt)) is not None:
-            return _verdict(run, stop, ports.jobs.counts(run.job))
+    while (end := _speak_round(run, deadline, ports, rules, halt)) is None:
+        pass
+    return end
 
 
 def _speak_round(
+    run: _Run, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
+) -> Completed | Failed | HandedBack | None:
+    """What is left of the job, as its cards are now; None where another round is due."""
+    left = _draw_up(run, ports)
+    if left.cards > rules.max_phrases:
+        return _too_many(left.cards, rules.max_phrases)
+    _write(run, left.ended, [], ports, rules)
+    if not left.lines:
+        return _verdict(run, None, ports.jobs.counts(run.job))
+    stop = _speak_lines(run, left, deadline, ports, rules, halt)
+    return None if stop is None else _verdict(run, stop, ports.jobs.counts(run.job))
+
+
+def _draw_up(run: _Run, ports: Ports) -> Plan:
+    reading = ports.jobs.read(run.job)
+    script = ports.script(run.options, reading.lexicon)
+    run.voices = {phrase.voice for phrase in reading.phrases if phrase.voice}
+    left = plan.draw_up(reading.phrases, reading.ended, script)
+    run.total = left.total
+    return left
+
+
+def _speak_lines(
     run: _Run, left: Plan, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
 ) -> Stop | None:
     """Reuse what is stored, speak what is ours, wait for what others speak."""
@@ -248,15 +261,6 @@ def _speak_mine(
     rules: Rules,
     halt: threading.Event,
 ) -> Stop | None:
-    works = [
-        Work(
-            line=left.lines[key],
-            clip=mine.id,
-            look_first=mine.look_first,
-            look_until=ports.clock() + mine.held_s,
-        )
-        for key, mine in reserved.mine.items()
-    ]
     terms = Terms(
         deadline=deadline,
         in_flight=rules.in_flight,
@@ -272,6 +276,7 @@ def _speak_mine(
         speaker = run.speaker = ports.speaker()
     except StopRun as error:
         return stopped_by(error)
+    works = _works(left, reserved, ports.clock())
     session = Session(works, speaker, ports.storage, ports.pace, terms)
     try:
         with closing(iter(session)) as batches:
@@ -293,13 +298,25 @@ def _speak_mine(
     return session.stop
 
 
+def _works(left: Plan, reserved: Reservation, now: float) -> Iterator[Work]:
+    """In the order of the cards: who waits listens from the first."""
+    for key, line in left.lines.items():
+        if (mine := reserved.mine.get(key)) is not None:
+            yield Work(
+                line=line,
+                clip=mine.id,
+                look_first=mine.look_first,
+                look_until=now + mine.held_s,
+            )
+
+
 def _write_spoken(
     run: _Run, batch: Sequence[Spoken], left: Plan, ports: Ports, rules: Rules
 ) -> None:
     results = [
         result
         for spoken in batch
-        for result in _results(spoken, left.phrases[spoken.line.key], ports.storage)
+        for result in _results(spoken, left.take(spoken.line.key), ports.storage)
     ]
     clips = [clip for spoken in batch if (clip := clip_of(spoken)) is not None]
     _write(run, results, clips, ports, rules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -171,13 +171,17 @@ class Line:
     """What is to be said for one or more phrases: a request and its key."""
 
     key: str
-    requests: tuple[SpeechRequest, ...]
-    """One, or a part each of a text too long to be read in one go."""
     spoken: str
     pieces: tuple[str, ...]
-    """The text of each request."""
+    """One, or the parts of a text too long to be read in one go."""
     voice: Voice
     provider: str
+    ask: Callable[[str, Voice], SpeechRequest]
+    """As `Script.request`."""
+
+    def request(self, nth: int) -> SpeechRequest:
+        """What is sent for a piece: made anew, since two thousand of them would be megabytes."""
+        return self.ask(self.pieces[nth], self.voice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ usual extension to low sample rates.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import floor
 from typing import NamedTuple
@@ -73,6 +74,8 @@ class Frames:
     """Samples per channel."""
     step_room: tuple[int, int]
     """Lowest and highest step count that `level` can apply; (0, 0) under a CRC."""
+    sides: tuple[tuple[int, int], ...] = field(repr=False)
+    """Of each frame: where after `start` its side information is, and that as a number."""
 
     @property
     def duration_ms(self) -> int:
@@ -82,14 +85,10 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Pcm:
-    """Decoded sound: one channel of signed 16-bit samples, in the machine's byte order."""
+    """Decoded sound: one channel of signed 16-bit samples."""
 
-    samples: bytes
+    samples: array[int]
     sample_rate: int
-
-    @property
-    def sample_count(self) -> int:
-        return len(self.samples) // SAMPLE_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +104,6 @@ class _Header:
     has_crc: bool
     capacity_bits: int
 
-    def side_info(self, data: bytes | bytearray, position: int) -> int:
-        begin = position + self.side_start
-        return int.from_bytes(data[begin : begin + self.side_bytes], "big")
-
 
 def walk(data: bytes) -> Frames:
     """Check a whole clip, first byte to last, and measure it without decoding.
@@ -120,10 +115,13 @@ def walk(data: bytes) -> Frames:
     """
     start, end, first = _span(data)
     gains: set[int] = set()
+    sides: list[tuple[int, int]] = []
     count = filled_bits = used_bits = 0
     has_crc = False
     for position, header in _headers(data, start, end, first.format):
-        side = header.side_info(data, position)
+        at = position + header.side_start
+        side = int.from_bytes(data[at : at + header.side_bytes], "big")
+        sides.append((at - start, side))
         begin = filled_bits - 8 * (side >> header.pointer_shift)
         filled_bits += header.capacity_bits
         if begin < used_bits:
@@ -144,6 +142,7 @@ def walk(data: bytes) -> Frames:
         count=count,
         sample_count=count * first.sample_count,
         step_room=(0, 0) if has_crc else _step_room(gains),
+        sides=tuple(sides),
     )
 
 
@@ -162,10 +161,10 @@ def decode(data: bytes, frames: Frames) -> Pcm:
         sound = miniaudio.mp3_read_s16(data[frames.start : frames.end])
     except miniaudio.DecodeError as error:
         raise BrokenMp3(f"no decoder can read it: {error}") from error
-    samples = sound.samples.tobytes()
-    if sound.nchannels > 1:
-        samples = audioop.tomono(samples, SAMPLE_BYTES, 0.5, 0.5)
-    return Pcm(samples, sound.sample_rate)
+    if sound.nchannels == 1:
+        return Pcm(sound.samples, sound.sample_rate)
+    mono = audioop.tomono(sound.samples, SAMPLE_BYTES, 0.5, 0.5)
+    return Pcm(array("h", mono), sound.sample_rate)
 
 
 def join(parts: Sequence[bytes]) -> bytes:
@@ -201,13 +200,12 @@ def level(data: bytes, frames: Frames, steps: int) -> bytes:
     if not lowest <= steps <= highest:
         raise ValueError(f"{steps} steps asked, but only {lowest} to {highest} fit")
     levelled = bytearray(bare)
-    for position, header in _headers(bare, 0, len(bare), frames.format):
-        side = header.side_info(bare, position)
-        for shift in header.gain_shifts:
+    _, side_bytes, gain_shifts = _side_layout(frames.format.version, frames.format.channels)
+    for at, side in frames.sides:
+        for shift in gain_shifts:
             if side >> shift & 0xFF >= _INAUDIBLE_GAIN:
                 side += steps << shift
-        begin = position + header.side_start
-        levelled[begin : begin + header.side_bytes] = side.to_bytes(header.side_bytes, "big")
+        levelled[at : at + side_bytes] = side.to_bytes(side_bytes, "big")
     return bytes(levelled)
 
 
@@ -262,13 +260,16 @@ def _is_index(data: bytes, position: int, header: _Header) -> bool:
 def _headers(data: bytes, start: int, end: int, format: Format) -> Iterator[tuple[int, _Header]]:
     """Position and header of every frame. Raises `BrokenMp3` where one is wrong."""
     position, number = start, 0
+    word, header = b"", None
     while position < end:
-        header = _header(data[position : position + _HEADER_BYTES])
+        before, word = word, data[position : position + _HEADER_BYTES]
+        if word != before:
+            header = _header(word)
         if end - position < _HEADER_BYTES:
             raise BrokenMp3(f"ends {end - position} bytes into frame {number}", code="cut")
         if header is None:
             raise BrokenMp3(f"no frame at byte {position} of {len(data)}, after {number} frames")
-        if header.format != format:
+        if header.format is not format and header.format != format:
             raise BrokenMp3(f"frame {number} is {header.format}, the first {format}")
         if position + header.size_bytes > end:
             raise BrokenMp3(

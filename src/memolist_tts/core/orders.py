@@ -94,7 +94,7 @@ def estimate(said: Iterable[Line | Result], stored: Mapping[str, object]) -> Est
             told.reused += 1
             continue
         seen.add(each.key)
-        told.calls += len(each.requests)
+        told.calls += len(each.pieces)
         told.characters += len(each.spoken)
         told.audio_s += line_seconds(each)
         usd = line_usd(each)

@@ -37,6 +37,11 @@ class Plan:
     fresh: set[str] = field(default_factory=set)
     """Keys for which a take that was stored before won't do."""
 
+    def take(self, key: str) -> list[Phrase]:
+        """The phrases of a line that has ended: it isn't kept any longer."""
+        self.lines.pop(key, None)
+        return self.phrases.pop(key, [])
+
     @property
     def cards(self) -> int:
         """How many cards still want audio."""
@@ -136,11 +141,11 @@ def line_of(phrase: Phrase, script: Script) -> Line | Result:
         )
     return Line(
         key=audio_key(requests),
-        requests=requests,
         spoken=said,
         pieces=pieces,
         voice=voice,
         provider=str(requests[0]["provider"]),
+        ask=script.request,
     )
 
 
@@ -157,6 +162,8 @@ def _too_long(phrase: Phrase, said: str) -> Result:
 
 def _directed(voice: Voice, phrase: Phrase) -> Voice:
     """The voice as an operator directs it for this card."""
+    if not (phrase.hint or phrase.voice):
+        return voice
     instructions = voice.instructions
     if phrase.hint:
         instructions = f"{instructions} {phrase.hint}" if instructions else phrase.hint

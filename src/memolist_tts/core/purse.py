@@ -39,8 +39,6 @@ class Purse:
     """Set aside for calls under way, and for takes of which a part is still to come."""
     _abandoned: float = 0.0
     """Set aside for calls that nobody waits for any more: they may be billed."""
-    _counted: dict[ClipId, tuple[int, float]] = field(default_factory=dict)
-    """Characters and cost of a work that are in `_sums`."""
     _sums: dict[tuple[str, str, str, bool], _Sum] = field(default_factory=dict)
     _is_written: bool = True
     _is_refused: bool = False
@@ -85,14 +83,14 @@ class Purse:
         if not work.parts:
             self._flying.pop(work.clip, None)
         self._is_refused = self._is_written = False
-        characters, cost = self._counted.get(work.clip, (0, 0.0))
         voice = work.line.voice
         key = (voice.model, voice.name, voice.language, work.is_reported)
         total = self._sums.setdefault(key, _Sum())
         total.calls += 1
-        total.characters += work.characters - characters
-        total.cost_usd += (work.cost_usd or 0.0) - cost
-        self._counted[work.clip] = (work.characters, work.cost_usd or 0.0)
+        cost_usd = work.cost_usd or 0.0
+        total.characters += work.characters - work.booked_characters
+        total.cost_usd += cost_usd - work.booked_usd
+        work.booked_characters, work.booked_usd = work.characters, cost_usd
 
     def write(self) -> None:
         """Bring the ledger up to date, if there is anything new."""

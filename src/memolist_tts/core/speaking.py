@@ -11,7 +11,7 @@ import math
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -132,7 +132,7 @@ class Session:
 
     def __init__(
         self,
-        works: Sequence[Work],
+        works: Iterable[Work],
         speaker: Speaker,
         storage: Shelf,
         pace: PaceBook,
@@ -147,8 +147,10 @@ class Session:
         self._cut_at = -math.inf
         self._answered_since = 0
         self._unstored = 0
-        self._ready = deque(work for work in works if not work.look_first)
-        self._to_look = deque(work for work in works if work.look_first)
+        self._ready: deque[Work] = deque()
+        self._to_look: deque[Work] = deque()
+        for work in works:
+            (self._to_look if work.look_first else self._ready).append(work)
         self._resting: list[Work] = []
         self._under_way: dict[ClipId, Work] = {}
         self.started: set[ClipId] = set()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import mp3, verdict
@@ -11,8 +12,9 @@ from memolist_tts.core.ports import Shelf, Speaker
 from memolist_tts.core.prices import Usage
 from memolist_tts.core.verdict import FaultCode, Verdict
 
-_JUDGE = threading.Lock()
-"""Judging is computation: several at once would all end late, and start the next wave as one."""
+_JUDGE = ThreadPoolExecutor(1, thread_name_prefix="judge")
+"""Judging is computation: several at once would all end late, and start the next wave as one.
+In one thread its buffers, half a megabyte, are one thread's, and stay in the processor's cache."""
 MOST_TAKES = 3
 """The first and two more: a third bad one is no accident."""
 
@@ -35,9 +37,9 @@ class Work:
     look_first: bool = False
     look_until: float = 0.0
     """On the run's clock: an abandoned call may store the clip until then."""
-    parts: list[Speech] = field(default_factory=list)
+    parts: tuple[Speech, ...] = ()
     """What this take has of a text read in parts."""
-    takes: list[Take] = field(default_factory=list)
+    takes: tuple[Take, ...] = ()
     tries: int = 0
     """Failed calls for the part at hand."""
     overloads: int = 0
@@ -48,6 +50,9 @@ class Work:
     cost_usd: float | None = None
     is_reported: bool = False
     """The last take's cost is by the tokens that the provider told."""
+    booked_characters: int = 0
+    booked_usd: float = 0.0
+    """What the purse has of these."""
 
     @property
     def has_sound_take(self) -> bool:
@@ -56,12 +61,11 @@ class Work:
 
     def let_go(self) -> None:
         """Drop the recordings: the line has ended."""
-        self.parts.clear()
-        self.takes.clear()
+        self.parts = self.takes = ()
 
     def apart(self) -> Work:
         """The same work for another thread, while one that hangs may still touch this."""
-        return replace(self, parts=list(self.parts), takes=list(self.takes))
+        return replace(self)
 
     @property
     def characters_next(self) -> int:
@@ -116,7 +120,7 @@ def look(work: Work, storage: Shelf) -> Stored | None:
 def call(work: Work, speaker: Speaker, storage: Shelf, timeout_s: float) -> Answer:
     """Make one call; with the last part, judge the take and store the clip if it's sound."""
     speech = _ask(work, speaker, timeout_s)
-    if len(work.parts) < len(work.line.requests):
+    if len(work.parts) < len(work.line.pieces):
         return Answer(ending=Unfinished(is_retake=False), limits=speech.limits)
     return Answer(ending=_conclude(work, storage), limits=speech.limits)
 
@@ -125,22 +129,21 @@ def hear(work: Work, speaker: Speaker, timeout_s: float) -> Verdict:
     """Make the one call of a line in one part and judge what it brings; nothing is stored."""
     _ask(work, speaker, timeout_s)
     heard = _take(work).verdict
-    work.parts.clear()
+    work.parts = ()
     return heard
 
 
 def _ask(work: Work, speaker: Speaker, timeout_s: float) -> Speech:
     work.characters += work.characters_next
-    speech = speaker.speak(work.line.requests[len(work.parts)], timeout_s)
-    work.parts.append(speech)
+    speech = speaker.speak(work.line.request(len(work.parts)), timeout_s)
+    work.parts += (speech,)
     return speech
 
 
 def _conclude(work: Work, storage: Shelf) -> Stored | Unfinished | Rejected:
     """Judge a whole take: publish the best, take again, or give up; the numbers are AUDIO's."""
-    with _JUDGE:
-        work.takes.append(_take(work))
-    work.parts.clear()
+    work.takes += (_JUDGE.submit(_take, work).result(),)
+    work.parts = ()
     newest = work.takes[-1].verdict
     if newest.is_sound and not newest.soft:
         return _store(work, work.takes[-1], storage)
@@ -204,7 +207,7 @@ def judged(line: Line, audio: bytes, transcript: str | None) -> Verdict:
     )
 
 
-def _billed(parts: list[Speech]) -> Usage | None:
+def _billed(parts: Sequence[Speech]) -> Usage | None:
     """The bill of all parts; None if one of them came without."""
     bills = [part.usage for part in parts if part.usage is not None]
     if len(bills) < len(parts):

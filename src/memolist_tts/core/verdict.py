@@ -40,7 +40,9 @@ SEVERAL_WORDS_RATIO = (0.50, 2.2)
 _WINDOWS_A_SECOND = 50
 _ACTIVE_RANGE = 100
 """40 dB."""
-_WIDE_BYTES = 4
+_COARSE_BELOW = 512
+"""A whole number above it is within 0.02 dB."""
+_WIDER_BITS = 16
 _FULL_SCALE = 1 << 31
 _FLOOR_DBFS = -120.0
 _FIXED_S = 0.20
@@ -158,7 +160,7 @@ def judge(
     needed_s = pace * needed_time_s(spoken) / speed
     ratio = sound.speech_s / needed_s
     hard = [
-        *_length_faults(pcm.sample_count / pcm.sample_rate, frames.duration_ms / 1000),
+        *_length_faults(len(pcm.samples) / pcm.sample_rate, frames.duration_ms / 1000),
         *_sound_faults(sound, spoken, ratio, needed_s, pace * marked_time_s(spoken) / speed),
         *_transcript_faults(transcript, spoken, language),
     ]
@@ -249,13 +251,18 @@ def _levels(pcm: Pcm) -> tuple[list[int], int]:
     """The RMS of each whole 20 ms, and that of the last 40 ms, of `_FULL_SCALE`."""
     import audioop
 
-    # An RMS is a whole number here: too coarse for soft samples of 16 bits, not so of 32.
-    samples = memoryview(audioop.lin2lin(pcm.samples, SAMPLE_BYTES, _WIDE_BYTES))
-    size = _WIDE_BYTES * (pcm.sample_rate // _WINDOWS_A_SECOND)
-    end = _WIDE_BYTES * (2 * pcm.sample_rate // _WINDOWS_A_SECOND)
+    def rms(window: memoryview) -> int:
+        level = audioop.rms(window, SAMPLE_BYTES)
+        if level >= _COARSE_BELOW:
+            return level << _WIDER_BITS
+        # It's a whole number: too coarse where the samples are soft, unless they are widened.
+        wide = audioop.lin2lin(window, SAMPLE_BYTES, 2 * SAMPLE_BYTES)
+        return audioop.rms(wide, 2 * SAMPLE_BYTES)
+
+    samples = memoryview(pcm.samples)
+    size = pcm.sample_rate // _WINDOWS_A_SECOND
     starts = range(0, len(samples) - size + 1, size)
-    levels = [audioop.rms(samples[at : at + size], _WIDE_BYTES) for at in starts]
-    return levels, audioop.rms(samples[-end:], _WIDE_BYTES)
+    return [rms(samples[at : at + size]) for at in starts], rms(samples[-2 * size :])
 
 
 def _peak(pcm: Pcm) -> int:
@@ -263,7 +270,7 @@ def _peak(pcm: Pcm) -> int:
     import audioop
 
     lowest, highest = audioop.minmax(pcm.samples, SAMPLE_BYTES)
-    return max(highest, -lowest) << 8 * (_WIDE_BYTES - SAMPLE_BYTES)
+    return max(highest, -lowest) << _WIDER_BITS
 
 
 def _dbfs(level: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,7 +25,7 @@ from memolist_tts.speech.limits import limits
 
 
 class _Audio(BaseModel):
-    data: str
+    data: bytes
     transcript: str | None = None
 
 
@@ -138,6 +137,6 @@ def _speech(answer: _Answer, headers: Mapping[str, str], secret: str) -> Speech:
 
 def _decoded(audio: _Audio | None) -> bytes:
     try:
-        return base64.b64decode(audio.data, validate=True) if audio else b""
+        return binascii.a2b_base64(audio.data, strict_mode=True) if audio else b""
     except binascii.Error:
         return b""
