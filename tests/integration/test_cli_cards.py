@@ -638,7 +638,25 @@ def test_a_language_that_is_not_spoken_is_named(deployment: Deployment) -> None:
 
     shown = deployment.command("retake", card["id"], "de")
 
-    assert (shown.returncode, shown.stderr) == (1, "'de' is no language of LANGUAGES: en, fr\n")
+    assert (shown.returncode, shown.stderr) == (2, "'de' is no language of LANGUAGES: en, fr\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("revoice", "--where", "foo=bar", "--to", "nova"), "--where foo=…: one can ask for voice"),
+        (("lexicon", "add", "de", "Katze", "Katse"), "'de' is no language of LANGUAGES: en, fr"),
+        (("lexicon", "add", "fr", "<b></b>", "cha"), "'<b></b>' holds nothing that could be said"),
+        (("preview", "--text", "pain", "--language", "fr", "--voice", "marin"), "options.voice: "),
+    ],
+)
+def test_what_can_not_be_meant_is_wrong_usage(
+    deployment: Deployment, words: tuple[str, ...], named: str
+) -> None:
+    shown = deployment.command(*words, TTS_PROVIDER="endpoint", TTS_MODEL="tts-1")
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith(named)
 
 
 # ── revoice, lexicon ─────────────────────────────────────────────────────────

@@ -185,7 +185,7 @@ def test_a_field_that_clips_do_not_have_is_named(database: str) -> None:
     unknown = run("clips", "--where", "colour=red", DATABASE_URL=database)
     garbled = run("clips", "--where", "nova", DATABASE_URL=database)
 
-    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("--where colour=…: one can ask for voice, model,")
     assert garbled.returncode == 2
     assert "'nova' isn't FIELD=VALUE, such as voice=nova" in garbled.stderr

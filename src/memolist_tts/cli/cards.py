@@ -18,7 +18,7 @@ from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.cli.see import asked, looks
 from memolist_tts.core import orders as core
 from memolist_tts.core import plan
-from memolist_tts.core.errors import DatabaseError, MemolistError, WakeError
+from memolist_tts.core.errors import BadInput, DatabaseError, MemolistError, WakeError
 from memolist_tts.core.model import Language, Line, Options, Phrase, Result
 from memolist_tts.core.options import BadOptions
 from memolist_tts.core.orders import Estimate, Found, Order
@@ -47,10 +47,10 @@ def register(app: typer.Typer) -> None:
 
 
 def language_of(worker: Worker, code: str) -> Language:
-    """A language of LANGUAGES. Raises `MemolistError` that names them."""
+    """A language of LANGUAGES. Raises `BadInput` that names them."""
     known = {each.code: each for each in worker.settings.LANGUAGES}
     if code.lower() not in known:
-        raise MemolistError(f"{code!r} is no language of LANGUAGES: {', '.join(known)}")
+        raise BadInput(f"{code!r} is no language of LANGUAGES: {', '.join(known)}")
     return known[code.lower()]
 
 

@@ -9,6 +9,10 @@ class MemolistError(Exception):
     """Anything this project raises on purpose; its text names the fix."""
 
 
+class BadInput(MemolistError):
+    """What was typed can't be meant, whatever the data: the text names the field and the fix."""
+
+
 class NoSuchJob(MemolistError):
     """No "TtsJob" row has this id (yet: the API may not have committed)."""
 
