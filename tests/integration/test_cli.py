@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command import run
+from command import run, run_on_terminal
+from deployment import Deployment
 
 from local.api import Api
 from local.postgres import connect
@@ -176,3 +178,32 @@ def test_resume_takes_up_the_jobs_that_stopped_for_a_refused_key(
         assert waits == {"stop_code": "key_refused", "rests": True}
         assert "1 pauses lifted, 1 resting jobs" in resumed.stdout
         assert not api.rows("SELECT 1 AS x FROM tts.job WHERE not_before > clock_timestamp()")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify",),
+        ("gc", "--older", "1s", "--yes"),
+        ("retry", "--all"),
+        ("listen", "LIST", "--out", "PAGE"),
+        ("fill", "--dry-run"),
+        ("revoice", "--where", "voice=alloy", "--to", "nova", "--dry-run"),
+        ("lexicon", "add", "fr", "pomme", "pome", "--dry-run"),
+        ("lexicon", "remove", "fr", "pomme", "--dry-run"),
+    ],
+)
+def test_a_script_on_a_terminal_gets_json_and_no_bar(
+    deployment: Deployment, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (card,) = deployment.spoken_list(("apple", "pomme"))
+    names = {"LIST": card["listId"], "PAGE": str(tmp_path / "page.html")}
+    command = [names.get(word, word) for word in words]
+
+    for_script = run_on_terminal(*command, "--json", **deployment.environ)
+    _, drawn = run_on_terminal(*command, **deployment.environ)
+
+    (line,) = for_script[0].splitlines()
+    assert isinstance(json.loads(line), dict)
+    assert for_script[1] == ""
+    assert "━" in drawn

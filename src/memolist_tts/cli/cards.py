@@ -216,7 +216,7 @@ def fill(
     """Make jobs for cards with a text, no audio, no error and no open job."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     script = worker.script(Options(), worker.cards.lexicon())
-    wanted = first(_lines(worker.cards.missing(list_id=list_id), script), limit)
+    wanted = first(_lines(worker.cards.missing(list_id=list_id), script), limit, as_json=as_json)
     order(worker, wanted, dry_run=dry_run, as_json=as_json)
     screen.ended(len(wanted), "utterances", limit)
 
@@ -229,9 +229,11 @@ def _lines(pages: Iterable[Sequence[Found]], script: plan.Script) -> Iterator[tu
                 yield found, said
 
 
-def first(wanted: Iterator[tuple[Found, Line]], limit: int) -> list[tuple[Found, Line]]:
+def first(
+    wanted: Iterator[tuple[Found, Line]], limit: int, *, as_json: bool
+) -> list[tuple[Found, Line]]:
     """As many as are allowed, with a sign of life: tables may be large."""
-    with screen.progress() as bar:
+    with screen.progress(as_json=as_json) as bar:
         task = bar.add_task("utterances found", total=None)
         found = []
         for each in islice(wanted, limit):
@@ -466,7 +468,7 @@ def revoice(
         for found, line in _lines(pages, script)
         if f"/{line.key}-" not in (found.phrase.url or "")
     )
-    wanted = first(changed, limit)
+    wanted = first(changed, limit, as_json=as_json)
     screen.ended(len(wanted), "utterances", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)

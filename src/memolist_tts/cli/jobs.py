@@ -58,7 +58,7 @@ def retry(
     if job is not None or every == (code is not None):
         raise typer.BadParameter("name one: JOB, --code CODE or --all")
     found = worker.operator.retryable(code=code, since_s=since, limit=limit)
-    taken, sent = ([], 0) if dry_run else _retry_many(worker, found, code)
+    taken, sent = ([], 0) if dry_run else _retry_many(worker, found, code, as_json=as_json)
     told = {"found": found, "retried": taken, "sent": sent, "dry_run": dry_run}
     screen.answer(as_json, told, *_retried(found, taken, sent, dry_run=dry_run))
     screen.ended(len(found), "jobs", limit)
@@ -86,11 +86,13 @@ def _retry_one(worker: Worker, job: str, code: str | None, *, dry_run: bool, as_
     screen.answer(as_json, told, f"{job}: pending" + (", sent to the queue" if sent else ""))
 
 
-def _retry_many(worker: Worker, found: list[str], code: str | None) -> tuple[list[str], int]:
+def _retry_many(
+    worker: Worker, found: list[str], code: str | None, *, as_json: bool
+) -> tuple[list[str], int]:
     """Batch by batch, each one whole: what a broken connection leaves, the next `retry` finds."""
     taken: list[str] = []
     sent = 0
-    with screen.progress() as bar:
+    with screen.progress(as_json=as_json) as bar:
         for at in bar.track(range(0, len(found), BATCH), description="jobs, by the hundred"):
             batch = worker.operator.retry(found[at : at + BATCH], code=code)
             taken += batch

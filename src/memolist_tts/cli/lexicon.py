@@ -59,7 +59,7 @@ def add(
     word, said_as = entry(word, code), entry(said_as, code)
     words = worker.cards.lexicon()
     words.setdefault(code, {})[word] = said_as
-    wanted = first(_touched(worker, code, word, words), limit)
+    wanted = first(_touched(worker, code, word, words), limit, as_json=as_json)
     screen.ended(len(wanted), "utterances", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)
@@ -83,7 +83,7 @@ def remove(
     word = entry(word, code)
     words = worker.cards.lexicon()
     words.get(code, {}).pop(word, None)
-    wanted = first(_touched(worker, code, word, words), limit)
+    wanted = first(_touched(worker, code, word, words), limit, as_json=as_json)
     screen.ended(len(wanted), "utterances", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)

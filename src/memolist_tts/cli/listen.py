@@ -54,7 +54,7 @@ def listen(
         raise MemolistError(
             f"list {list_id} has {len(phrases)} utterances, a page holds {MOST_UTTERANCES}"
         )
-    utterances = _utterances(worker, phrases)
+    utterances = _utterances(worker, phrases, as_json=as_json)
     try:
         out.write_text(page(f"List {list_id}", utterances), encoding="utf-8")
     except OSError as error:
@@ -65,12 +65,12 @@ def listen(
     screen.answer(as_json, told, line)
 
 
-def _utterances(worker: Worker, phrases: Sequence[Phrase]) -> list[Utterance]:
+def _utterances(worker: Worker, phrases: Sequence[Phrase], *, as_json: bool) -> list[Utterance]:
     script = worker.script(Options(), worker.cards.lexicon())
     cards = sorted({phrase.card_id for phrase in phrases})
     ends, replaced = worker.records.last_ends(cards), worker.records.replaced(cards)
     found = []
-    with screen.progress() as bar:
+    with screen.progress(as_json=as_json) as bar:
         for phrase in bar.track(phrases, description="utterances"):
             end = ends.get((phrase.card_id, phrase.language))
             if phrase.url is None:

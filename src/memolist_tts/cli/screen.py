@@ -147,8 +147,11 @@ def pause_line(pause: Mapping[str, Any]) -> str:
     return f"Paused{whose} {until}: {pause['code'].partition(':')[0]}: {pause['message']}"
 
 
-def progress(*, as_json: bool = False) -> Progress:
-    """A bar on a terminal's standard error for work of more than a second; gone when it's done."""
+def progress(*, as_json: bool) -> Progress:
+    """A bar on a terminal's standard error for work of more than a second; gone when it's done.
+
+    A script that was started on a terminal gets none.
+    """
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
