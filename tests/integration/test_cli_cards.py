@@ -456,7 +456,7 @@ def test_what_a_failed_retake_asked_is_undone_and_the_good_one_before_it_stays(
     # Taken back, it is no failure any more, and no retry speaks it.
     deployment.speech.clear_faults()
     assert deployment.rows("failures") == []
-    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.command("retry", "--code", "refused").stdout == "pending again: 0 jobs\n"
     assert deployment.told("undo", card["id"], "fr")["url"] == card["audioFrUrl"]
 
 
@@ -468,7 +468,7 @@ def test_a_retry_leaves_out_a_failed_retake_that_a_later_one_made_good(
     deployment.told("retake", card["id"], "fr", "--say", "gros mot", exit_code=3)
     deployment.told("retake", card["id"], "fr", "--say", "du pain")
 
-    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.command("retry", "--code", "refused").stdout == "pending again: 0 jobs\n"
     assert deployment.told("retry", "--all")["found"] == []
 
 
@@ -781,7 +781,7 @@ def test_a_word_is_not_added_before_its_price_is_agreed_to(deployment: Deploymen
 
     shown = deployment.command("lexicon", "add", "fr", "chat", "cha")
 
-    assert shown.stdout.startswith("1 utterances, 0 of them free\n")
+    assert shown.stdout.startswith("1 utterance, 0 of them free\n")
     assert (shown.returncode, shown.stderr) == (1, "Nothing was done; --yes does it.\n")
     assert deployment.rows("lexicon", "list") == []
 

@@ -133,7 +133,7 @@ def test_a_job_that_failed_as_a_whole_is_mended_by_a_later_one_over_its_list(
     assert (before["code"], before["card_id"]) == ("bad_options", None)
     assert run("failures", DATABASE_URL=database).stdout == "No failures.\n"
     shown = run("retry", "--all", DATABASE_URL=database)
-    assert shown.stdout == "0 jobs are pending again\n"
+    assert shown.stdout == "pending again: 0 jobs\n"
 
 
 def test_a_failure_of_a_card_that_is_gone_is_not_listed(

@@ -18,6 +18,7 @@ from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.cli.see import asked, looks
 from memolist_tts.core import orders as core
 from memolist_tts.core import plan
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import BadInput, DatabaseError, MemolistError, WakeError
 from memolist_tts.core.model import Language, Line, Options, Phrase, Result
 from memolist_tts.core.options import BadOptions
@@ -218,7 +219,7 @@ def fill(
     script = worker.script(Options(), worker.cards.lexicon())
     wanted = first(_lines(worker.cards.missing(list_id=list_id), script), limit, as_json=as_json)
     order(worker, wanted, dry_run=dry_run, as_json=as_json)
-    screen.ended(len(wanted), "utterances", limit)
+    screen.ended(len(wanted), "utterance", limit)
 
 
 def _lines(pages: Iterable[Sequence[Found]], script: plan.Script) -> Iterator[tuple[Found, Line]]:
@@ -265,7 +266,7 @@ def order(
     for job in made:
         console.print(job)
     if not dry_run:
-        console.print(f"{len(made)} jobs made over {len(cards)} cards")
+        console.print(f"{counted(len(made), 'job')} made over {counted(len(cards), 'card')}")
     return made
 
 
@@ -296,9 +297,10 @@ def _show_doubt(worker: Worker) -> None:
 
 
 def _show_estimate(worker: Worker, told: Estimate) -> None:
-    console.print(f"{told.utterances} utterances, {told.reused} of them free")
+    console.print(f"{counted(told.utterances, 'utterance')}, {told.reused} of them free")
     console.print(
-        f"{told.calls} calls, {told.characters} characters, about {told.audio_s:.0f} s of audio, "
+        f"{counted(told.calls, 'call')}, {counted(told.characters, 'character')}, "
+        f"about {told.audio_s:.0f} s of audio, "
         f"{screen.usd(told.usd)} at list prices"
     )
     for code, count in sorted(told.codes.items()):
@@ -469,7 +471,7 @@ def revoice(
         if f"/{line.key}-" not in (found.phrase.url or "")
     )
     wanted = first(changed, limit, as_json=as_json)
-    screen.ended(len(wanted), "utterances", limit)
+    screen.ended(len(wanted), "utterance", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)
     order(worker, wanted, dry_run=dry_run or not wanted, as_json=as_json)

@@ -60,7 +60,7 @@ def add(
     words = worker.cards.lexicon()
     words.setdefault(code, {})[word] = said_as
     wanted = first(_touched(worker, code, word, words), limit, as_json=as_json)
-    screen.ended(len(wanted), "utterances", limit)
+    screen.ended(len(wanted), "utterance", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)
     if not dry_run:
@@ -84,7 +84,7 @@ def remove(
     words = worker.cards.lexicon()
     words.get(code, {}).pop(word, None)
     wanted = first(_touched(worker, code, word, words), limit, as_json=as_json)
-    screen.ended(len(wanted), "utterances", limit)
+    screen.ended(len(wanted), "utterance", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)
     if not (dry_run or worker.orders.remove_word(code, word) or wanted):

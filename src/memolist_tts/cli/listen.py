@@ -13,6 +13,7 @@ from memolist_tts.assemble import Worker
 from memolist_tts.cli import screen
 from memolist_tts.cli.screen import JsonFlag
 from memolist_tts.core import plan, verdict
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import MemolistError, StorageError
 from memolist_tts.core.model import Line, Options, Phrase, Result
 from memolist_tts.core.verdict import FaultCode
@@ -61,7 +62,7 @@ def listen(
         raise MemolistError(f"--out {out} can't be written: {error.strerror}") from error
     heard = sum(isinstance(each.now, Take) for each in utterances)
     told = {"page": str(out.resolve()), "utterances": len(utterances), "to_hear": heard}
-    line = f"{out.resolve()}: {heard} of {len(utterances)} utterances to hear"
+    line = f"{out.resolve()}: {heard} of {counted(len(utterances), 'utterance')} to hear"
     screen.answer(as_json, told, line)
 
 

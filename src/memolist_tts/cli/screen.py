@@ -16,6 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Column, Table
 from rich.text import Text
 
+from memolist_tts.core.counting import counted
+
 console = Console(highlight=False, soft_wrap=True, markup=False)
 """Standard output: what was asked for, and nothing else."""
 aside = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
@@ -120,7 +122,7 @@ def _pairs(left: int) -> Table:
 def ended(count: int, noun: str, limit: int) -> None:
     """Say that there may be more than was shown."""
     if count >= limit:
-        aside.print(f"The first {limit} {noun}; --limit shows more.")
+        aside.print(f"The first {counted(limit, noun)}; --limit shows more.")
 
 
 def when(value: datetime | None) -> str:

@@ -19,6 +19,7 @@ from memolist_tts.cli import screen
 from memolist_tts.cli.canary import summary
 from memolist_tts.cli.exits import Exit
 from memolist_tts.cli.screen import JsonFlag, console
+from memolist_tts.core.counting import counted
 from memolist_tts.settings import Needs, Settings
 
 COUNTS = ("spoken", "reused", "kept", "skipped", "failed")
@@ -123,7 +124,7 @@ def _show_job(told: dict[str, Any]) -> None:
         console.print(screen.pause_line(pause))
     if (progress := told["progress"]) is None:
         return
-    rows = [("Progress", f"{progress['percent']} % of {progress['total']} utterances")]
+    rows = [("Progress", f"{progress['percent']} % of {counted(progress['total'], 'utterance')}")]
     rows += [(name, str(progress[name])) for name in (*COUNTS, "characters", "cost_usd")]
     rows += [(name, str(progress[name])) for name in REASONS if progress[name] is not None]
     screen.pairs(rows)
@@ -282,7 +283,7 @@ def failures(
     screen.show(sums)
     for row in rows:
         _show_failure(row)
-    screen.ended(len(rows), "failures", limit)
+    screen.ended(len(rows), "failure", limit)
 
 
 def _show_failure(row: dict[str, Any]) -> None:
@@ -325,7 +326,7 @@ def clips(
             f"{row['seconds']:.1f}", cost, screen.when(row["stored_at"]),
         )  # fmt: skip
     screen.show(table)
-    screen.ended(len(rows), "clips", limit)
+    screen.ended(len(rows), "clip", limit)
 
 
 class By(StrEnum):
@@ -362,7 +363,7 @@ def costs(
         calls, characters = f"{row['calls']:,}", f"{row['characters']:,}"
         table.add_row(row["name"], calls, characters, reported, estimated)
     screen.show(table)
-    screen.ended(len(rows), "rows", limit)
+    screen.ended(len(rows), "row", limit)
 
 
 def asked(where: Sequence[str]) -> dict[str, str]:
