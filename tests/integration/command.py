@@ -61,6 +61,31 @@ def run_on_terminal(*words: str, **variables: str) -> tuple[str, str]:
     return stdout, drawn.decode()
 
 
+def run_for_person(typed: str, *words: str, **variables: str) -> tuple[str, int]:
+    """A command whose questions a person answers: all that the terminal showed, and its end."""
+    terminal, end = os.openpty()
+    shown = bytearray()
+    os.write(terminal, typed.encode())
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        env=environment(TERM="xterm-256color", **variables),
+        stdin=end,
+        stdout=end,
+        stderr=end,
+    )
+    os.close(end)
+    try:
+        # Linux ends a terminal that nobody writes to any more with EIO.
+        with suppress(OSError):
+            while piece := os.read(terminal, 4096):
+                shown.extend(piece)
+        return shown.decode(), process.wait(PATIENCE_S)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
 @contextmanager
 def start(*words: str, stderr: Any = subprocess.PIPE, **variables: str) -> Iterator[Any]:
     """A command that goes on; it is killed if it still does at the end."""

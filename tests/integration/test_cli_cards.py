@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from command import PATIENCE_S
+from command import PATIENCE_S, run_for_person
 from deployment import Deployment
 
 from local.api import Api
@@ -784,6 +784,49 @@ def test_a_word_is_not_added_before_its_price_is_agreed_to(deployment: Deploymen
     assert shown.stdout.startswith("1 utterance, 0 of them free\n")
     assert (shown.returncode, shown.stderr) == (1, "Nothing was done; --yes does it.\n")
     assert deployment.rows("lexicon", "list") == []
+
+
+def test_a_word_is_taken_out_whether_or_not_its_cards_are_spoken_anew(
+    deployment: Deployment,
+) -> None:
+    cards = deployment.spoken_list(("", "chat"), ("", "le chat"))
+    go_all(deployment, deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")["jobs"])
+    before = [deployment.card(card["id"])["audioFrUrl"] for card in cards]
+    deployment.api.rows("UPDATE tts.clip SET deleted_at = now() WHERE spoken_text LIKE '%chat'")
+    words = ("lexicon", "remove", "fr", "chat")
+
+    dry = deployment.told(*words, "--dry-run")
+    kept = deployment.rows("lexicon", "list")
+    shown, code = run_for_person("n\n", *words, **deployment.environ)
+
+    assert (dry["cards"], len(kept)) == (2, 1)
+    assert code == 0
+    assert "removed: 'chat' is said as it is written in every later job" in shown
+    assert f"Speak 2 cards anew for about {dry['usd']:.4f} USD? [y/N]" in shown
+    assert "Audio of before stays on 2 cards; --yes has it spoken anew." in shown
+    assert deployment.rows("lexicon", "list") == []
+    assert [deployment.card(card["id"])["audioFrUrl"] for card in cards] == before
+
+    shown, code = run_for_person("y\n", *words, **deployment.environ)
+
+    assert (code, "removed" in shown) == (0, False)
+    assert "1 job made over 2 cards" in shown
+
+
+def test_a_script_takes_a_word_out_and_speaks_its_cards_only_with_yes(
+    deployment: Deployment,
+) -> None:
+    deployment.spoken_list(("", "chat"))
+    go_all(deployment, deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")["jobs"])
+    words = ("lexicon", "remove", "fr", "chat")
+
+    shown = deployment.command(*words, "--json")
+    told = json.loads(shown.stdout)
+
+    assert (told["dry_run"], told["cards"], told["jobs"]) == (False, 1, [])
+    assert shown.stderr == "Audio of before stays on 1 card; --yes has it spoken anew.\n"
+    assert (shown.returncode, deployment.rows("lexicon", "list")) == (0, [])
+    assert len(deployment.told(*words, "--yes")["jobs"]) == 1
 
 
 def test_a_word_that_no_card_has_is_said_otherwise_in_later_jobs(deployment: Deployment) -> None:

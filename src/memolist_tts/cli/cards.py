@@ -244,15 +244,21 @@ def first(
 
 
 def order(
-    worker: Worker, wanted: Sequence[tuple[Found, Line]], *, dry_run: bool, as_json: bool
+    worker: Worker,
+    wanted: Sequence[tuple[Found, Line]],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    is_priced_only: bool = False,
 ) -> list[str]:
-    """Say what it takes and, unless it's a dry run, make the jobs; their ids."""
+    """Say what it takes and, unless that is all that is wanted, make the jobs; their ids."""
+    makes = not (dry_run or is_priced_only)
     stored = worker.cards.stored([line.key for _, line in wanted])
     told = core.estimate([line for _, line in wanted], stored)
     made: list[str] = []
     if not as_json:
         _show_estimate(worker, told)
-    if not dry_run:
+    if makes:
         orders = core.orders((found for found, _ in wanted), worker.settings.MAX_PHRASES_PER_JOB)
         with screen.progress(as_json=as_json) as bar:
             for each in bar.track(orders, description="jobs"):
@@ -265,7 +271,7 @@ def order(
         return made
     for job in made:
         console.print(job)
-    if not dry_run:
+    if makes:
         console.print(f"{counted(len(made), 'job')} made over {counted(len(cards), 'card')}")
     return made
 
@@ -482,14 +488,31 @@ def agree(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool
 
     What takes nothing is agreed to.
     """
+    if not is_agreed(worker, wanted, dry_run=True, as_json=as_json):
+        screen.aside.print("Nothing was done; --yes does it.")
+        raise typer.Exit(Exit.REFUSED)
+
+
+def is_agreed(
+    worker: Worker, wanted: Sequence[tuple[Found, Line]], *, dry_run: bool, as_json: bool
+) -> bool:
+    """Whether a person who is shown the price says yes; a script is shown it, and doesn't.
+
+    `dry_run`: whether a no leaves all as it was.
+    """
     if not wanted:
-        return
+        return True
     if as_json or not console.is_terminal:
-        order(worker, wanted, dry_run=True, as_json=as_json)
-    else:
-        stored = worker.cards.stored([line.key for _, line in wanted])
-        _show_estimate(worker, core.estimate([line for _, line in wanted], stored))
-        if typer.confirm("Speak them?"):
-            return
-    screen.aside.print("Nothing was done; --yes does it.")
-    raise typer.Exit(Exit.REFUSED)
+        order(worker, wanted, dry_run=dry_run, as_json=as_json, is_priced_only=True)
+        return False
+    stored = worker.cards.stored([line.key for _, line in wanted])
+    told = core.estimate([line for _, line in wanted], stored)
+    _show_estimate(worker, told)
+    cards = len({found.phrase.card_id for found, _ in wanted})
+    return typer.confirm(f"Speak {counted(cards, 'card')} anew {_price(told)}?")
+
+
+def _price(told: Estimate) -> str:
+    if not told.calls:
+        return "for nothing"
+    return "at an unknown price" if told.usd is None else f"for about {screen.usd(told.usd)}"
