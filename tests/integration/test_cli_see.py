@@ -248,6 +248,41 @@ def test_watch_tells_why_a_job_failed_as_a_whole(
     assert "speed" in told["error"]
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Cancelled by the user.", "cancelled by the API: Cancelled by the user."),
+        (None, "cancelled by the API"),
+    ],
+)
+def test_a_job_that_the_api_cancelled_is_told_as_such(
+    database: str, api: Api, spoken: str, message: str | None, told: str
+) -> None:
+    run("retry", spoken, DATABASE_URL=database)
+    api.rows(
+        'UPDATE "TtsJob" SET status = \'failed\', "errorMessage" = cast(:message AS text)',
+        message=message,
+    )
+
+    shown = run("status", spoken, DATABASE_URL=database)
+    watched = run("watch", spoken, DATABASE_URL=database)
+    (status,) = lines(run("status", spoken, "--json", DATABASE_URL=database).stdout)
+
+    assert shown.stdout.splitlines()[0] == f"{spoken}: failed, {told}"
+    assert watched.stdout.splitlines()[-1] == f"{spoken}: failed, {told}"
+    assert status["reason"] == told
+
+
+def test_a_job_that_no_worker_of_ours_has_seen_is_told_with_the_api_s_words(
+    database: str, api: Api
+) -> None:
+    job_id = api.add_job("list", status="failed", errorMessage="Rate limit")
+
+    shown = run("status", job_id, DATABASE_URL=database)
+
+    assert shown.stdout == f"{job_id}: failed, ended by the API or another worker: Rate limit\n"
+
+
 @pytest.mark.usefixtures("speech_server")
 def test_costs_by_job_keep_each_id_whole(database: str, spoken: str) -> None:
     shown = run("costs", "--by", "job", DATABASE_URL=database, **NARROW)
