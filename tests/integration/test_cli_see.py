@@ -283,6 +283,21 @@ def test_a_job_that_no_worker_of_ours_has_seen_is_told_with_the_api_s_words(
     assert shown.stdout == f"{job_id}: failed, ended by the API or another worker: Rate limit\n"
 
 
+def test_a_retried_failure_whose_retry_is_cancelled_stands_as_a_cancelled_job(
+    database: str, spoken: str
+) -> None:
+    run("retry", spoken, DATABASE_URL=database)
+    run("cancel", spoken, DATABASE_URL=database)
+
+    (told,) = lines(run("failures", "--json", DATABASE_URL=database).stdout)
+    filled = run("fill", "--dry-run", DATABASE_URL=database, PUBLIC_BASE_URL="https://x.example")
+    again = run("retry", spoken, DATABASE_URL=database)
+
+    assert (told["job_id"], told["card_id"], told["code"]) == (spoken, None, "cancelled")
+    assert filled.stdout.startswith("1 utterance, 0 of them free")
+    assert again.stdout == f"{spoken}: pending\n"
+
+
 @pytest.mark.usefixtures("speech_server")
 def test_costs_by_job_keep_each_id_whole(database: str, spoken: str) -> None:
     shown = run("costs", "--by", "job", DATABASE_URL=database, **NARROW)
