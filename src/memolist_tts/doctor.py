@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from memolist_tts.assemble import Worker, api_key
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import (
     DatabaseError,
     KeyRefused,
@@ -210,8 +211,9 @@ def _shutdown(ending: Ending | None) -> tuple[State, str]:
     if ending is None:
         return State.OK, "no end of the model is announced"
     if ending.days < 0:
-        return State.FAULT, f"{ending.model} was closed {-ending.days} days ago. {ending.fix}"
-    told = f"{ending.model} is closed in {ending.days} days"
+        ago = f"{counted(-ending.days, 'day')} ago"
+        return State.FAULT, f"{ending.model} was closed {ago}. {ending.fix}"
+    told = f"{ending.model} is closed in {counted(ending.days, 'day')}"
     return (State.WARNING, f"{told}. {ending.fix}") if ending.is_near else (State.OK, told)
 
 

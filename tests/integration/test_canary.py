@@ -431,11 +431,26 @@ def test_the_recordings_can_be_heard(deployment: Deployment, tmp_path: Path) -> 
 
     assert len(told["files"]) == COUNT
     assert all(walk(Path(file).read_bytes()).duration_ms > 100 for file in told["files"])
+    assert {Path(file).parent for file in told["files"]} == {tmp_path / "heard" / told["run_id"]}
     (tmp_path / "file").write_text("")
     paid = len(deployment.asked)
     shown = deployment.command("canary", "--out", str(tmp_path / "file"))
     assert (shown.returncode, len(deployment.asked)) == (1, paid)
     assert "can't be made" in shown.stderr
+
+
+def test_the_recordings_of_two_runs_are_kept_apart(deployment: Deployment, tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "heard"))
+
+    first, second = deployment.told("canary", *out), deployment.told("canary", *out)
+
+    assert states(first) == {"new"}
+    assert states(second) == {"same"}
+    assert len({*first["files"], *second["files"]}) == 2 * COUNT
+    folders = {path.name for path in (tmp_path / "heard").iterdir()}
+    assert folders == {first["run_id"], second["run_id"]}
+    assert not list((tmp_path / "heard").glob("*.mp3"))
+    assert "FOLDER/RUN" in deployment.command("canary", "--help").stdout
 
 
 @pytest.mark.parametrize(

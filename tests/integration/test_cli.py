@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command import run
+from command import run, run_on_terminal
+from deployment import Deployment
 
 from local.api import Api
 from local.postgres import connect
@@ -159,7 +161,7 @@ def test_a_pause_is_shown_with_its_reason_until_it_is_resumed(database: str) -> 
     resumed = run("resume", DATABASE_URL=database)
 
     assert "Paused until `resume`: operator: lunch" in plain(shown.stdout)
-    assert plain(resumed.stdout) == ["resumed: 1 pauses lifted, 0 resting jobs may go on"]
+    assert plain(resumed.stdout) == ["resumed: 1 pause lifted, 0 resting jobs may go on"]
     assert "Paused" not in run("status", DATABASE_URL=database).stdout
 
 
@@ -174,5 +176,56 @@ def test_resume_takes_up_the_jobs_that_stopped_for_a_refused_key(
         resumed = run("resume", DATABASE_URL=database)
 
         assert waits == {"stop_code": "key_refused", "rests": True}
-        assert "1 pauses lifted, 1 resting jobs" in resumed.stdout
+        assert "1 pause lifted, 1 resting job" in resumed.stdout
         assert not api.rows("SELECT 1 AS x FROM tts.job WHERE not_before > clock_timestamp()")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify",),
+        ("gc", "--older", "1s", "--yes"),
+        ("retry", "--all"),
+        ("listen", "LIST", "--out", "PAGE"),
+        ("fill", "--dry-run"),
+        ("revoice", "--where", "voice=alloy", "--to", "nova", "--dry-run"),
+        ("lexicon", "add", "fr", "pomme", "pome", "--dry-run"),
+        ("lexicon", "remove", "fr", "pomme", "--dry-run"),
+    ],
+)
+def test_a_script_on_a_terminal_gets_json_and_no_bar(
+    deployment: Deployment, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (card,) = deployment.spoken_list(("apple", "pomme"))
+    names = {"LIST": card["listId"], "PAGE": str(tmp_path / "page.html")}
+    command = [names.get(word, word) for word in words]
+
+    for_script = run_on_terminal(*command, "--json", **deployment.environ)
+    _, drawn = run_on_terminal(*command, **deployment.environ)
+
+    (line,) = for_script[0].splitlines()
+    assert isinstance(json.loads(line), dict)
+    assert for_script[1] == ""
+    assert "━" in drawn
+
+
+def test_one_of_a_thing_is_told_in_the_singular(deployment: Deployment, tmp_path: Path) -> None:
+    list_id = deployment.api.add_list([("apple", "")])
+    filled = deployment.command("fill").stdout.splitlines()
+    (made,) = deployment.api.rows('SELECT id::text AS id FROM "TtsJob"')
+    deployment.go(made["id"])
+    page = str(tmp_path / "page.html")
+
+    assert filled[0] == "1 utterance, 0 of them free"
+    assert filled[1].startswith("1 call, 5 characters, about ")
+    assert filled[-1] == "1 job made over 1 card"
+    status = plain(deployment.command("status", made["id"]).stdout)
+    assert "Progress 100.0 % of 1 utterance" in status
+    assert deployment.command("verify").stdout == "1 clip checked, 0 at fault\n"
+    assert "1 of 2 utterances to hear" in deployment.command(
+        "listen", list_id, "--out", page
+    ).stdout
+    assert "1 card, 1 of 2 utterances to hear." in Path(page).read_text()
+    assert "The first 1 clip; --limit" in deployment.command("clips", "--limit", "1").stderr
+    deployment.api.rows('DELETE FROM "Card"')
+    assert "carried by no card: 0 clips, 0.0 MB" in deployment.command("gc").stdout

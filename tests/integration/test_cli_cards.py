@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from command import PATIENCE_S
+from command import PATIENCE_S, run_for_person
 from deployment import Deployment
 
 from local.api import Api
@@ -456,7 +456,7 @@ def test_what_a_failed_retake_asked_is_undone_and_the_good_one_before_it_stays(
     # Taken back, it is no failure any more, and no retry speaks it.
     deployment.speech.clear_faults()
     assert deployment.rows("failures") == []
-    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.command("retry", "--code", "refused").stdout == "pending again: 0 jobs\n"
     assert deployment.told("undo", card["id"], "fr")["url"] == card["audioFrUrl"]
 
 
@@ -468,7 +468,7 @@ def test_a_retry_leaves_out_a_failed_retake_that_a_later_one_made_good(
     deployment.told("retake", card["id"], "fr", "--say", "gros mot", exit_code=3)
     deployment.told("retake", card["id"], "fr", "--say", "du pain")
 
-    assert deployment.command("retry", "--code", "refused").stdout == "0 jobs are pending again\n"
+    assert deployment.command("retry", "--code", "refused").stdout == "pending again: 0 jobs\n"
     assert deployment.told("retry", "--all")["found"] == []
 
 
@@ -638,7 +638,25 @@ def test_a_language_that_is_not_spoken_is_named(deployment: Deployment) -> None:
 
     shown = deployment.command("retake", card["id"], "de")
 
-    assert (shown.returncode, shown.stderr) == (1, "'de' is no language of LANGUAGES: en, fr\n")
+    assert (shown.returncode, shown.stderr) == (2, "'de' is no language of LANGUAGES: en, fr\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("revoice", "--where", "foo=bar", "--to", "nova"), "--where foo=…: one can ask for voice"),
+        (("lexicon", "add", "de", "Katze", "Katse"), "'de' is no language of LANGUAGES: en, fr"),
+        (("lexicon", "add", "fr", "<b></b>", "cha"), "'<b></b>' holds nothing that could be said"),
+        (("preview", "--text", "pain", "--language", "fr", "--voice", "marin"), "options.voice: "),
+    ],
+)
+def test_what_can_not_be_meant_is_wrong_usage(
+    deployment: Deployment, words: tuple[str, ...], named: str
+) -> None:
+    shown = deployment.command(*words, TTS_PROVIDER="endpoint", TTS_MODEL="tts-1")
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith(named)
 
 
 # ── revoice, lexicon ─────────────────────────────────────────────────────────
@@ -763,9 +781,52 @@ def test_a_word_is_not_added_before_its_price_is_agreed_to(deployment: Deploymen
 
     shown = deployment.command("lexicon", "add", "fr", "chat", "cha")
 
-    assert shown.stdout.startswith("1 utterances, 0 of them free\n")
+    assert shown.stdout.startswith("1 utterance, 0 of them free\n")
     assert (shown.returncode, shown.stderr) == (1, "Nothing was done; --yes does it.\n")
     assert deployment.rows("lexicon", "list") == []
+
+
+def test_a_word_is_taken_out_whether_or_not_its_cards_are_spoken_anew(
+    deployment: Deployment,
+) -> None:
+    cards = deployment.spoken_list(("", "chat"), ("", "le chat"))
+    go_all(deployment, deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")["jobs"])
+    before = [deployment.card(card["id"])["audioFrUrl"] for card in cards]
+    deployment.api.rows("UPDATE tts.clip SET deleted_at = now() WHERE spoken_text LIKE '%chat'")
+    words = ("lexicon", "remove", "fr", "chat")
+
+    dry = deployment.told(*words, "--dry-run")
+    kept = deployment.rows("lexicon", "list")
+    shown, code = run_for_person("n\n", *words, **deployment.environ)
+
+    assert (dry["cards"], len(kept)) == (2, 1)
+    assert code == 0
+    assert "removed: 'chat' is said as it is written in every later job" in shown
+    assert f"Speak 2 cards anew for about {dry['usd']:.4f} USD? [y/N]" in shown
+    assert "Audio of before stays on 2 cards; --yes has it spoken anew." in shown
+    assert deployment.rows("lexicon", "list") == []
+    assert [deployment.card(card["id"])["audioFrUrl"] for card in cards] == before
+
+    shown, code = run_for_person("y\n", *words, **deployment.environ)
+
+    assert (code, "removed" in shown) == (0, False)
+    assert "1 job made over 2 cards" in shown
+
+
+def test_a_script_takes_a_word_out_and_speaks_its_cards_only_with_yes(
+    deployment: Deployment,
+) -> None:
+    deployment.spoken_list(("", "chat"))
+    go_all(deployment, deployment.told("lexicon", "add", "fr", "chat", "cha", "--yes")["jobs"])
+    words = ("lexicon", "remove", "fr", "chat")
+
+    shown = deployment.command(*words, "--json")
+    told = json.loads(shown.stdout)
+
+    assert (told["dry_run"], told["cards"], told["jobs"]) == (False, 1, [])
+    assert shown.stderr == "Audio of before stays on 1 card; --yes has it spoken anew.\n"
+    assert (shown.returncode, deployment.rows("lexicon", "list")) == (0, [])
+    assert len(deployment.told(*words, "--yes")["jobs"]) == 1
 
 
 def test_a_word_that_no_card_has_is_said_otherwise_in_later_jobs(deployment: Deployment) -> None:

@@ -68,7 +68,7 @@ def test_a_code_that_nothing_failed_with_is_told(
 
     assert (alone.returncode, others.returncode) == (1, 1)
     assert alone.stderr.startswith(f"nothing of {failed['silent']} failed with 'nonsense': ")
-    assert every.stdout == "0 jobs are pending again\n"
+    assert every.stdout == "pending again: 0 jobs\n"
     assert every.stderr.startswith("No failure with 'nonsense' stands: ")
     assert set(statuses(deployment, failed).values()) == {"failed"}
     assert deployment.told("retry", failed["silent"], "--code", "bad_audio")["retried"]
@@ -115,8 +115,8 @@ def test_a_bulk_retry_is_bounded_and_says_so(
     shown = deployment.command("retry", "--all", "--limit", "1")
 
     assert shown.returncode == 0
-    assert shown.stdout.splitlines() == [failed["refused"], "1 jobs are pending again"]
-    assert shown.stderr == "The first 1 jobs; --limit shows more.\n"
+    assert shown.stdout.splitlines() == [failed["refused"], "pending again: 1 job"]
+    assert shown.stderr == "The first 1 job; --limit shows more.\n"
 
 
 def test_jobs_that_failed_before_the_time_asked_for_are_left_alone(

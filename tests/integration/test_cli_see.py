@@ -133,7 +133,7 @@ def test_a_job_that_failed_as_a_whole_is_mended_by_a_later_one_over_its_list(
     assert (before["code"], before["card_id"]) == ("bad_options", None)
     assert run("failures", DATABASE_URL=database).stdout == "No failures.\n"
     shown = run("retry", "--all", DATABASE_URL=database)
-    assert shown.stdout == "0 jobs are pending again\n"
+    assert shown.stdout == "pending again: 0 jobs\n"
 
 
 def test_a_failure_of_a_card_that_is_gone_is_not_listed(
@@ -185,7 +185,7 @@ def test_a_field_that_clips_do_not_have_is_named(database: str) -> None:
     unknown = run("clips", "--where", "colour=red", DATABASE_URL=database)
     garbled = run("clips", "--where", "nova", DATABASE_URL=database)
 
-    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("--where colour=…: one can ask for voice, model,")
     assert garbled.returncode == 2
     assert "'nova' isn't FIELD=VALUE, such as voice=nova" in garbled.stderr
@@ -246,6 +246,56 @@ def test_watch_tells_why_a_job_failed_as_a_whole(
     ]
     assert told["error_code"] == "bad_options"
     assert "speed" in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Cancelled by the user.", "cancelled by the API: Cancelled by the user."),
+        (None, "cancelled by the API"),
+    ],
+)
+def test_a_job_that_the_api_cancelled_is_told_as_such(
+    database: str, api: Api, spoken: str, message: str | None, told: str
+) -> None:
+    run("retry", spoken, DATABASE_URL=database)
+    api.rows(
+        'UPDATE "TtsJob" SET status = \'failed\', "errorMessage" = cast(:message AS text)',
+        message=message,
+    )
+
+    shown = run("status", spoken, DATABASE_URL=database)
+    watched = run("watch", spoken, DATABASE_URL=database)
+    (status,) = lines(run("status", spoken, "--json", DATABASE_URL=database).stdout)
+
+    assert shown.stdout.splitlines()[0] == f"{spoken}: failed, {told}"
+    assert watched.stdout.splitlines()[-1] == f"{spoken}: failed, {told}"
+    assert status["reason"] == told
+
+
+def test_a_job_that_no_worker_of_ours_has_seen_is_told_with_the_api_s_words(
+    database: str, api: Api
+) -> None:
+    job_id = api.add_job("list", status="failed", errorMessage="Rate limit")
+
+    shown = run("status", job_id, DATABASE_URL=database)
+
+    assert shown.stdout == f"{job_id}: failed, ended by the API or another worker: Rate limit\n"
+
+
+def test_a_retried_failure_whose_retry_is_cancelled_stands_as_a_cancelled_job(
+    database: str, spoken: str
+) -> None:
+    run("retry", spoken, DATABASE_URL=database)
+    run("cancel", spoken, DATABASE_URL=database)
+
+    (told,) = lines(run("failures", "--json", DATABASE_URL=database).stdout)
+    filled = run("fill", "--dry-run", DATABASE_URL=database, PUBLIC_BASE_URL="https://x.example")
+    again = run("retry", spoken, DATABASE_URL=database)
+
+    assert (told["job_id"], told["card_id"], told["code"]) == (spoken, None, "cancelled")
+    assert filled.stdout.startswith("1 utterance, 0 of them free")
+    assert again.stdout == f"{spoken}: pending\n"
 
 
 @pytest.mark.usefixtures("speech_server")

@@ -72,6 +72,7 @@ def test_a_word_is_said_in_each_language_when_asked(patient: Patient, route: str
     [
         (61, 0, ("ok", "tts-1 is closed in 61 days")),
         (60, 0, ("warning", f"tts-1 is closed in 60 days. {MOVE}")),
+        (1, 0, ("warning", f"tts-1 is closed in 1 day. {MOVE}")),
         (0, 0, ("warning", f"tts-1 is closed in 0 days. {MOVE}")),
         (-3, 3, ("fault", f"tts-1 was closed 3 days ago. {MOVE}")),
     ],

@@ -282,7 +282,7 @@ def test_each_command_of_the_page_does_what_it_says(deployment: Deployment) -> N
     deployment.command("pause", "--why", "Back to the old worker")
     assert "Back to the old worker" in deployment.command("status").stdout
     assert "0 processing" in deployment.command("status").stdout
-    assert "1 pauses lifted" in deployment.command("resume").stdout
+    assert "1 pause lifted" in deployment.command("resume").stdout
 
 
 def test_a_cut_over_speaks_on_where_the_old_worker_died_and_leaves_our_runs_alone(

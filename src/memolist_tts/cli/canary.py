@@ -39,7 +39,10 @@ def canary(
         str | None, typer.Option(metavar="RUN", help="With --accept or --last: that run.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the recordings there, to listen.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write the recordings to FOLDER/RUN, each run to its own."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -97,7 +100,7 @@ def _speak(out: Path | None, *, as_json: bool) -> None:
             halt=halt,
             tell=lambda ended, total: bar.update(task, completed=ended, total=total),
         )
-    files = _write(out, run) if out is not None else []
+    files = _write(out / run.id, run) if out is not None else []
     found = worker.canaries.run(run.id)
     if as_json:
         screen.emit(found | {"retaken": run.retaken, "seconds": run.seconds, "files": files})
@@ -124,6 +127,8 @@ def _make(folder: Path) -> None:
 
 def _write(folder: Path, run: Run) -> list[str]:
     """The recordings, as the provider sent them: a job levels what it publishes."""
+    if any(each.audio for each in run.heard):
+        _make(folder)
     files = []
     for number, each in enumerate(run.heard, 1):
         if not each.audio:

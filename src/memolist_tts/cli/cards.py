@@ -18,7 +18,8 @@ from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.cli.see import asked, looks
 from memolist_tts.core import orders as core
 from memolist_tts.core import plan
-from memolist_tts.core.errors import DatabaseError, MemolistError, WakeError
+from memolist_tts.core.counting import counted
+from memolist_tts.core.errors import BadInput, DatabaseError, MemolistError, WakeError
 from memolist_tts.core.model import Language, Line, Options, Phrase, Result
 from memolist_tts.core.options import BadOptions
 from memolist_tts.core.orders import Estimate, Found, Order
@@ -47,10 +48,10 @@ def register(app: typer.Typer) -> None:
 
 
 def language_of(worker: Worker, code: str) -> Language:
-    """A language of LANGUAGES. Raises `MemolistError` that names them."""
+    """A language of LANGUAGES. Raises `BadInput` that names them."""
     known = {each.code: each for each in worker.settings.LANGUAGES}
     if code.lower() not in known:
-        raise MemolistError(f"{code!r} is no language of LANGUAGES: {', '.join(known)}")
+        raise BadInput(f"{code!r} is no language of LANGUAGES: {', '.join(known)}")
     return known[code.lower()]
 
 
@@ -216,9 +217,9 @@ def fill(
     """Make jobs for cards with a text, no audio, no error and no open job."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     script = worker.script(Options(), worker.cards.lexicon())
-    wanted = first(_lines(worker.cards.missing(list_id=list_id), script), limit)
+    wanted = first(_lines(worker.cards.missing(list_id=list_id), script), limit, as_json=as_json)
     order(worker, wanted, dry_run=dry_run, as_json=as_json)
-    screen.ended(len(wanted), "utterances", limit)
+    screen.ended(len(wanted), "utterance", limit)
 
 
 def _lines(pages: Iterable[Sequence[Found]], script: plan.Script) -> Iterator[tuple[Found, Line]]:
@@ -229,9 +230,11 @@ def _lines(pages: Iterable[Sequence[Found]], script: plan.Script) -> Iterator[tu
                 yield found, said
 
 
-def first(wanted: Iterator[tuple[Found, Line]], limit: int) -> list[tuple[Found, Line]]:
+def first(
+    wanted: Iterator[tuple[Found, Line]], limit: int, *, as_json: bool
+) -> list[tuple[Found, Line]]:
     """As many as are allowed, with a sign of life: tables may be large."""
-    with screen.progress() as bar:
+    with screen.progress(as_json=as_json) as bar:
         task = bar.add_task("utterances found", total=None)
         found = []
         for each in islice(wanted, limit):
@@ -241,15 +244,21 @@ def first(wanted: Iterator[tuple[Found, Line]], limit: int) -> list[tuple[Found,
 
 
 def order(
-    worker: Worker, wanted: Sequence[tuple[Found, Line]], *, dry_run: bool, as_json: bool
+    worker: Worker,
+    wanted: Sequence[tuple[Found, Line]],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    is_priced_only: bool = False,
 ) -> list[str]:
-    """Say what it takes and, unless it's a dry run, make the jobs; their ids."""
+    """Say what it takes and, unless that is all that is wanted, make the jobs; their ids."""
+    makes = not (dry_run or is_priced_only)
     stored = worker.cards.stored([line.key for _, line in wanted])
     told = core.estimate([line for _, line in wanted], stored)
     made: list[str] = []
     if not as_json:
         _show_estimate(worker, told)
-    if not dry_run:
+    if makes:
         orders = core.orders((found for found, _ in wanted), worker.settings.MAX_PHRASES_PER_JOB)
         with screen.progress(as_json=as_json) as bar:
             for each in bar.track(orders, description="jobs"):
@@ -262,8 +271,8 @@ def order(
         return made
     for job in made:
         console.print(job)
-    if not dry_run:
-        console.print(f"{len(made)} jobs made over {len(cards)} cards")
+    if makes:
+        console.print(f"{counted(len(made), 'job')} made over {counted(len(cards), 'card')}")
     return made
 
 
@@ -294,9 +303,10 @@ def _show_doubt(worker: Worker) -> None:
 
 
 def _show_estimate(worker: Worker, told: Estimate) -> None:
-    console.print(f"{told.utterances} utterances, {told.reused} of them free")
+    console.print(f"{counted(told.utterances, 'utterance')}, {told.reused} of them free")
     console.print(
-        f"{told.calls} calls, {told.characters} characters, about {told.audio_s:.0f} s of audio, "
+        f"{counted(told.calls, 'call')}, {counted(told.characters, 'character')}, "
+        f"about {told.audio_s:.0f} s of audio, "
         f"{screen.usd(told.usd)} at list prices"
     )
     for code, count in sorted(told.codes.items()):
@@ -466,8 +476,8 @@ def revoice(
         for found, line in _lines(pages, script)
         if f"/{line.key}-" not in (found.phrase.url or "")
     )
-    wanted = first(changed, limit)
-    screen.ended(len(wanted), "utterances", limit)
+    wanted = first(changed, limit, as_json=as_json)
+    screen.ended(len(wanted), "utterance", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)
     order(worker, wanted, dry_run=dry_run or not wanted, as_json=as_json)
@@ -478,14 +488,31 @@ def agree(worker: Worker, wanted: Sequence[tuple[Found, Line]], *, as_json: bool
 
     What takes nothing is agreed to.
     """
+    if not is_agreed(worker, wanted, dry_run=True, as_json=as_json):
+        screen.aside.print("Nothing was done; --yes does it.")
+        raise typer.Exit(Exit.REFUSED)
+
+
+def is_agreed(
+    worker: Worker, wanted: Sequence[tuple[Found, Line]], *, dry_run: bool, as_json: bool
+) -> bool:
+    """Whether a person who is shown the price says yes; a script is shown it, and doesn't.
+
+    `dry_run`: whether a no leaves all as it was.
+    """
     if not wanted:
-        return
+        return True
     if as_json or not console.is_terminal:
-        order(worker, wanted, dry_run=True, as_json=as_json)
-    else:
-        stored = worker.cards.stored([line.key for _, line in wanted])
-        _show_estimate(worker, core.estimate([line for _, line in wanted], stored))
-        if typer.confirm("Speak them?"):
-            return
-    screen.aside.print("Nothing was done; --yes does it.")
-    raise typer.Exit(Exit.REFUSED)
+        order(worker, wanted, dry_run=dry_run, as_json=as_json, is_priced_only=True)
+        return False
+    stored = worker.cards.stored([line.key for _, line in wanted])
+    told = core.estimate([line for _, line in wanted], stored)
+    _show_estimate(worker, told)
+    cards = len({found.phrase.card_id for found, _ in wanted})
+    return typer.confirm(f"Speak {counted(cards, 'card')} anew {_price(told)}?")
+
+
+def _price(told: Estimate) -> str:
+    if not told.calls:
+        return "for nothing"
+    return "at an unknown price" if told.usd is None else f"for about {screen.usd(told.usd)}"

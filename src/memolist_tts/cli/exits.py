@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from memolist_tts.core.errors import DatabaseError, MemolistError, StorageError, TryAgain, WakeError
+from memolist_tts.core.errors import (
+    BadInput,
+    DatabaseError,
+    MemolistError,
+    StorageError,
+    TryAgain,
+    WakeError,
+)
 from memolist_tts.core.preview import NotSpoken
 
 
@@ -34,6 +41,8 @@ AWAY_CODES = {"provider_down", "throttled", "storage_down", "database_down", "ou
 
 def code_of(error: MemolistError) -> Exit:
     """The exit code that an error gives."""
+    if isinstance(error, BadInput):
+        return Exit.USAGE
     is_away = isinstance(error, (StorageError, WakeError, TryAgain)) or (
         isinstance(error, DatabaseError) and error.passes
     )

@@ -10,6 +10,7 @@ import typer
 from memolist_tts.assemble import Worker
 from memolist_tts.cli import screen
 from memolist_tts.cli.screen import JsonFlag
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import MemolistError, WakeError
 from memolist_tts.settings import Needs, Settings
 
@@ -58,10 +59,10 @@ def retry(
     if job is not None or every == (code is not None):
         raise typer.BadParameter("name one: JOB, --code CODE or --all")
     found = worker.operator.retryable(code=code, since_s=since, limit=limit)
-    taken, sent = ([], 0) if dry_run else _retry_many(worker, found, code)
+    taken, sent = ([], 0) if dry_run else _retry_many(worker, found, code, as_json=as_json)
     told = {"found": found, "retried": taken, "sent": sent, "dry_run": dry_run}
     screen.answer(as_json, told, *_retried(found, taken, sent, dry_run=dry_run))
-    screen.ended(len(found), "jobs", limit)
+    screen.ended(len(found), "job", limit)
     if code is not None and not found:
         screen.aside.print(
             f"No failure with {code!r} stands: `memolist-tts failures` lists those that do."
@@ -86,11 +87,13 @@ def _retry_one(worker: Worker, job: str, code: str | None, *, dry_run: bool, as_
     screen.answer(as_json, told, f"{job}: pending" + (", sent to the queue" if sent else ""))
 
 
-def _retry_many(worker: Worker, found: list[str], code: str | None) -> tuple[list[str], int]:
+def _retry_many(
+    worker: Worker, found: list[str], code: str | None, *, as_json: bool
+) -> tuple[list[str], int]:
     """Batch by batch, each one whole: what a broken connection leaves, the next `retry` finds."""
     taken: list[str] = []
     sent = 0
-    with screen.progress() as bar:
+    with screen.progress(as_json=as_json) as bar:
         for at in bar.track(range(0, len(found), BATCH), description="jobs, by the hundred"):
             batch = worker.operator.retry(found[at : at + BATCH], code=code)
             taken += batch
@@ -114,9 +117,9 @@ def _send(worker: Worker, groups: Mapping[str, str]) -> int:
 
 def _retried(found: list[str], taken: list[str], sent: int, *, dry_run: bool) -> list[str]:
     if dry_run:
-        return [*found, f"{len(found)} jobs would be pending again"]
+        return [*found, f"would be pending again: {counted(len(found), 'job')}"]
     queue = f", {sent} sent to the queue" if sent else ""
-    return [*taken, f"{len(taken)} jobs are pending again{queue}"]
+    return [*taken, f"pending again: {counted(len(taken), 'job')}{queue}"]
 
 
 def cancel(job: JobId, as_json: JsonFlag = False) -> None:
@@ -163,5 +166,5 @@ def resume(
         screen.answer(as_json, {"pauses": lifted, "jobs": 0}, f"resumed: jobs of {user}")
         return
     pauses, jobs = operator.resume()
-    line = f"resumed: {pauses} pauses lifted, {jobs} resting jobs may go on"
+    line = f"resumed: {counted(pauses, 'pause')} lifted, {counted(jobs, 'resting job')} may go on"
     screen.answer(as_json, {"pauses": pauses, "jobs": jobs}, line)

@@ -18,11 +18,13 @@ from memolist_tts.cli.cards import (
     Yes,
     agree,
     first,
+    is_agreed,
     language_of,
     order,
 )
 from memolist_tts.cli.screen import JsonFlag, console
 from memolist_tts.core import text
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.lexicon import Lexicon, entry
 from memolist_tts.core.model import Line, Options
@@ -59,8 +61,8 @@ def add(
     word, said_as = entry(word, code), entry(said_as, code)
     words = worker.cards.lexicon()
     words.setdefault(code, {})[word] = said_as
-    wanted = first(_touched(worker, code, word, words), limit)
-    screen.ended(len(wanted), "utterances", limit)
+    wanted = first(_touched(worker, code, word, words), limit, as_json=as_json)
+    screen.ended(len(wanted), "utterance", limit)
     if not (dry_run or yes):
         agree(worker, wanted, as_json=as_json)
     if not dry_run:
@@ -77,19 +79,34 @@ def remove(
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Have a word said as it is written again."""
+    """Have a word said as it is written again.
+
+    It is taken out at once. Whether the cards that have it are spoken anew is asked then; until
+    they are, they keep their audio, and the same command asks again.
+    """
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     code = language_of(worker, language).code
     word = entry(word, code)
     words = worker.cards.lexicon()
     words.get(code, {}).pop(word, None)
-    wanted = first(_touched(worker, code, word, words), limit)
-    screen.ended(len(wanted), "utterances", limit)
-    if not (dry_run or yes):
-        agree(worker, wanted, as_json=as_json)
-    if not (dry_run or worker.orders.remove_word(code, word) or wanted):
-        raise MemolistError(f"the lexicon of {code!r} has no {word!r}")
+    wanted = first(_touched(worker, code, word, words), limit, as_json=as_json)
+    screen.ended(len(wanted), "utterance", limit)
+    if not dry_run:
+        _take_out(worker, code, word, is_said=bool(wanted), as_json=as_json)
+    if not (dry_run or yes or is_agreed(worker, wanted, dry_run=False, as_json=as_json)):
+        cards = counted(len({found.phrase.card_id for found, _ in wanted}), "card")
+        screen.aside.print(f"Audio of before stays on {cards}; --yes has it spoken anew.")
+        return
     order(worker, wanted, dry_run=dry_run, as_json=as_json)
+
+
+def _take_out(worker: Worker, language: str, word: str, *, is_said: bool, as_json: bool) -> None:
+    """Before anything is asked or spoken; `is_said`: cards say it as it was still."""
+    if worker.orders.remove_word(language, word):
+        if not as_json:
+            console.print(f"removed: {word!r} is said as it is written in every later job")
+    elif not is_said:
+        raise MemolistError(f"the lexicon of {language!r} has no {word!r}")
 
 
 def list_words(as_json: JsonFlag = False) -> None:

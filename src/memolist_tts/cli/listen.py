@@ -13,6 +13,7 @@ from memolist_tts.assemble import Worker
 from memolist_tts.cli import screen
 from memolist_tts.cli.screen import JsonFlag
 from memolist_tts.core import plan, verdict
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import MemolistError, StorageError
 from memolist_tts.core.model import Line, Options, Phrase, Result
 from memolist_tts.core.verdict import FaultCode
@@ -54,23 +55,23 @@ def listen(
         raise MemolistError(
             f"list {list_id} has {len(phrases)} utterances, a page holds {MOST_UTTERANCES}"
         )
-    utterances = _utterances(worker, phrases)
+    utterances = _utterances(worker, phrases, as_json=as_json)
     try:
         out.write_text(page(f"List {list_id}", utterances), encoding="utf-8")
     except OSError as error:
         raise MemolistError(f"--out {out} can't be written: {error.strerror}") from error
     heard = sum(isinstance(each.now, Take) for each in utterances)
     told = {"page": str(out.resolve()), "utterances": len(utterances), "to_hear": heard}
-    line = f"{out.resolve()}: {heard} of {len(utterances)} utterances to hear"
+    line = f"{out.resolve()}: {heard} of {counted(len(utterances), 'utterance')} to hear"
     screen.answer(as_json, told, line)
 
 
-def _utterances(worker: Worker, phrases: Sequence[Phrase]) -> list[Utterance]:
+def _utterances(worker: Worker, phrases: Sequence[Phrase], *, as_json: bool) -> list[Utterance]:
     script = worker.script(Options(), worker.cards.lexicon())
     cards = sorted({phrase.card_id for phrase in phrases})
     ends, replaced = worker.records.last_ends(cards), worker.records.replaced(cards)
     found = []
-    with screen.progress() as bar:
+    with screen.progress(as_json=as_json) as bar:
         for phrase in bar.track(phrases, description="utterances"):
             end = ends.get((phrase.card_id, phrase.language))
             if phrase.url is None:

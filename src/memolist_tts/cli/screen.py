@@ -16,6 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Column, Table
 from rich.text import Text
 
+from memolist_tts.core.counting import counted
+
 console = Console(highlight=False, soft_wrap=True, markup=False)
 """Standard output: what was asked for, and nothing else."""
 aside = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
@@ -120,7 +122,7 @@ def _pairs(left: int) -> Table:
 def ended(count: int, noun: str, limit: int) -> None:
     """Say that there may be more than was shown."""
     if count >= limit:
-        aside.print(f"The first {limit} {noun}; --limit shows more.")
+        aside.print(f"The first {counted(limit, noun)}; --limit shows more.")
 
 
 def when(value: datetime | None) -> str:
@@ -147,8 +149,11 @@ def pause_line(pause: Mapping[str, Any]) -> str:
     return f"Paused{whose} {until}: {pause['code'].partition(':')[0]}: {pause['message']}"
 
 
-def progress(*, as_json: bool = False) -> Progress:
-    """A bar on a terminal's standard error for work of more than a second; gone when it's done."""
+def progress(*, as_json: bool) -> Progress:
+    """A bar on a terminal's standard error for work of more than a second; gone when it's done.
+
+    A script that was started on a terminal gets none.
+    """
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

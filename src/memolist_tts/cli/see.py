@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
@@ -19,6 +19,8 @@ from memolist_tts.cli import screen
 from memolist_tts.cli.canary import summary
 from memolist_tts.cli.exits import Exit
 from memolist_tts.cli.screen import JsonFlag, console
+from memolist_tts.core.counting import counted
+from memolist_tts.postgres.operator import Standing
 from memolist_tts.settings import Needs, Settings
 
 COUNTS = ("spoken", "reused", "kept", "skipped", "failed")
@@ -111,19 +113,32 @@ def _job(worker: Worker, job: str) -> dict[str, Any]:
     return {
         "job": found.id,
         "status": found.status,
+        "reason": _foreign_reason(found),
         "progress": found.progress,
         "utterances": worker.records.utterances(found.id),
         "pauses": worker.operator.pauses(user=found.group) if found.status == "pending" else [],
     }
 
 
+def _foreign_reason(found: Standing) -> str | None:
+    """Why a job is failed that this worker hasn't failed: then no code tells."""
+    if found.status != "failed" or (found.progress and found.progress["error_code"]):
+        return None
+    who = "cancelled by the API" if found.progress else "ended by the API or another worker"
+    return f"{who}: {found.message}" if found.message else who
+
+
+def _because(told: Mapping[str, Any]) -> str:
+    return f", {told['reason']}" if told["reason"] else ""
+
+
 def _show_job(told: dict[str, Any]) -> None:
-    console.print(f"{told['job']}: {told['status']}")
+    console.print(Text(f"{told['job']}: {told['status']}{_because(told)}"))
     for pause in told["pauses"]:
         console.print(screen.pause_line(pause))
     if (progress := told["progress"]) is None:
         return
-    rows = [("Progress", f"{progress['percent']} % of {progress['total']} utterances")]
+    rows = [("Progress", f"{progress['percent']} % of {counted(progress['total'], 'utterance')}")]
     rows += [(name, str(progress[name])) for name in (*COUNTS, "characters", "cost_usd")]
     rows += [(name, str(progress[name])) for name in REASONS if progress[name] is not None]
     screen.pairs(rows)
@@ -206,6 +221,7 @@ def _look(worker: Worker, job: str, pace: _Pace) -> dict[str, Any]:
     look = {
         "job": found.id, "status": state, "total": total, **counts, "left": max(0, total - ended),
         "per_s": round(rate, 2), "left_s": round((total - ended) / rate, 1) if rate > 0 else None,
+        "reason": _foreign_reason(found),
         **{name: progress[name] if progress else None for name in REASONS},
     }  # fmt: skip
     if state == "pending":
@@ -228,7 +244,7 @@ def _show_looks(job: str, looks: Iterator[dict[str, Any]]) -> str:
             bar.update(task, total=look["total"] or None, completed=done, description=line)
             if not console.is_terminal:
                 console.print(line)
-    console.print(Text(f"{job}: {last['status']}{_why_failed(last)}"))
+    console.print(Text(f"{job}: {last['status']}{_because(last)}{_why_failed(last)}"))
     return str(last["status"])
 
 
@@ -282,7 +298,7 @@ def failures(
     screen.show(sums)
     for row in rows:
         _show_failure(row)
-    screen.ended(len(rows), "failures", limit)
+    screen.ended(len(rows), "failure", limit)
 
 
 def _show_failure(row: dict[str, Any]) -> None:
@@ -325,7 +341,7 @@ def clips(
             f"{row['seconds']:.1f}", cost, screen.when(row["stored_at"]),
         )  # fmt: skip
     screen.show(table)
-    screen.ended(len(rows), "clips", limit)
+    screen.ended(len(rows), "clip", limit)
 
 
 class By(StrEnum):
@@ -362,7 +378,7 @@ def costs(
         calls, characters = f"{row['calls']:,}", f"{row['characters']:,}"
         table.add_row(row["name"], calls, characters, reported, estimated)
     screen.show(table)
-    screen.ended(len(rows), "rows", limit)
+    screen.ended(len(rows), "row", limit)
 
 
 def asked(where: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from memolist_tts.assemble import Worker
 from memolist_tts.cli import screen
 from memolist_tts.cli.exits import Exit
 from memolist_tts.cli.screen import JsonFlag, console
+from memolist_tts.core.counting import counted
 from memolist_tts.settings import Needs, Settings
 
 AT_ONCE = 8
@@ -33,7 +34,7 @@ def verify(
     """Ask the store for every clip that is written down; 3: one is missing or of another size."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     checked, faults = 0, 0
-    with screen.progress() as bar, ThreadPoolExecutor(AT_ONCE) as pool:
+    with screen.progress(as_json=as_json) as bar, ThreadPoolExecutor(AT_ONCE) as pool:
         task = bar.add_task("clips checked", total=None)
         for page in worker.stock.stored(since_s=since):
             sizes = pool.map(worker.storage.size, [row["object_name"] for row in page])
@@ -45,7 +46,7 @@ def verify(
     if as_json:
         screen.emit({"checked": checked, "faults": faults})
     else:
-        console.print(f"{checked} clips checked, {faults} at fault")
+        console.print(f"{counted(checked, 'clip')} checked, {faults} at fault")
     if faults:
         raise typer.Exit(Exit.UNWELL)
 
@@ -73,7 +74,7 @@ def _show_fault(fault: dict[str, Any], *, as_json: bool) -> None:
     told = (
         "is missing"
         if fault["fault"] == "missing"
-        else (f"has {fault['stored_bytes']} bytes, not {fault['size_bytes']}")
+        else (f"has {counted(fault['stored_bytes'], 'byte')}, not {fault['size_bytes']}")
     )
     console.print(f"{fault['object_name']} {told}: {fault['said']!r} ({fault['voice']})")
 
@@ -101,17 +102,18 @@ def gc(
     if yes and not dry_run:
         told["marked"] = worker.stock.mark(older_s=older, limit=limit)
         worker.stock.delete(older_s=older, limit=limit)
-        told["deleted"] = _delete(worker, limit)
-    line = f"{told['unused']} clips are carried by no card: {told['size_bytes'] / 1e6:.1f} MB"
+        told["deleted"] = _delete(worker, limit, as_json=as_json)
+    unused = counted(told["unused"], "clip")
+    line = f"carried by no card: {unused}, {told['size_bytes'] / 1e6:.1f} MB"
     did = f"{told['marked']} marked, {told['deleted']} deleted"
     todo = f"{told['due']} of them may be deleted. Nothing was done; --yes does it."
     screen.answer(as_json, told, line, did if yes and not dry_run else todo)
 
 
-def _delete(worker: Worker, limit: int) -> int:
+def _delete(worker: Worker, limit: int, *, as_json: bool) -> int:
     """Object, then row: dying in between costs the next `gc` a deletion of nothing."""
     rows = worker.stock.deleted(limit)
-    with screen.progress() as bar:
+    with screen.progress(as_json=as_json) as bar:
         for row in bar.track(rows, description="clips deleted"):
             worker.storage.delete(row["object_name"])
             worker.stock.gone(row["object_name"])

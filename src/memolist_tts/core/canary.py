@@ -20,6 +20,7 @@ from typing import Protocol
 
 from memolist_tts.core import drift
 from memolist_tts.core.chunk import GRACE_S, SETTLE_S
+from memolist_tts.core.counting import counted
 from memolist_tts.core.drift import Measures, Pair
 from memolist_tts.core.errors import DatabaseError, MemolistError, StopRun, TryAgain
 from memolist_tts.core.key import audio_key
@@ -346,7 +347,7 @@ def _unspoken(
         return replace(found, problem="internal: its recording was lost")
     if best is not None and not best[0].is_sound:
         verdict, speech = best
-        told = f"{end.code}: {takes} takes, none sound: {verdict.reason}"
+        told = f"{end.code}: {counted(takes, 'take')}, none sound: {verdict.reason}"
         return replace(found, state=State.UNSOUND, problem=told, audio=speech.mp3)
     state = State.UNSOUND if end.code in REFUSED else State.UNMEASURED
     return replace(found, state=state, problem=f"{end.code}: {end.message}")

@@ -14,6 +14,7 @@ from memolist_tts.core.errors import (
     AttemptsUsedUp,
     DatabaseError,
     LeaseLost,
+    Misconfigured,
     StopRun,
     StorageError,
     WakeError,
@@ -450,7 +451,12 @@ def _stopped(run: _Run, stop: Stop) -> Failed | HandedBack:
     chosen = options.voice or ", ".join(sorted(run.voices))
     asked = {"voice": chosen, "model": options.model}.get(stop.about or "")
     if asked:
-        message = f"The provider refuses options.{stop.about} = {asked}: {stop.message}"
+        # The deployment's variables aren't at fault, and whoever made the job can't set them.
+        told = stop.message.removesuffix(Misconfigured.fix).rstrip()
+        message = (
+            f"The provider refuses options.{stop.about} = {asked}: {told} "
+            f"Set options.{stop.about} to one that it offers, or leave it out."
+        )
         return Failed(code="bad_options", message=message)
     return HandedBack(stop=stop)
 

@@ -9,6 +9,10 @@ class MemolistError(Exception):
     """Anything this project raises on purpose; its text names the fix."""
 
 
+class BadInput(MemolistError):
+    """What was typed can't be meant, whatever the data: the text names the field and the fix."""
+
+
 class NoSuchJob(MemolistError):
     """No "TtsJob" row has this id (yet: the API may not have committed)."""
 
@@ -148,6 +152,11 @@ class Misconfigured(StopRun):
     """Model, voice or endpoint don't exist (any more), or every text is refused alike."""
 
     code = "misconfigured"
+    fix = (
+        "Set TTS_PROVIDER, TTS_MODEL, the voices or OPENAI_BASE_URL to what it offers; "
+        "OpenAI closes its speech endpoint on 2027-01-06."
+    )
+    """Ends the text where the provider lacks what was asked of it by the deployment."""
 
     def __init__(
         self,

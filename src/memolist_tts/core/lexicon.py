@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from memolist_tts.core import text
-from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.errors import BadInput
 
 LONGEST = 200
 
@@ -46,10 +46,10 @@ def _pattern(words: Mapping[str, str]) -> re.Pattern[str]:
 
 
 def entry(word: str, language: str) -> str:
-    """A word, or what is said for it, as texts are spoken. Raises `MemolistError`."""
+    """A word, or what is said for it, as texts are spoken. Raises `BadInput`."""
     spoken = text.spoken(word, language).text
     if not spoken:
-        raise MemolistError(f"{word!r} holds nothing that could be said")
+        raise BadInput(f"{word!r} holds nothing that could be said")
     if len(spoken) > LONGEST:
-        raise MemolistError(f"a word has {LONGEST} characters at most, this one {len(spoken)}")
+        raise BadInput(f"a word has {LONGEST} characters at most, this one {len(spoken)}")
     return spoken

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.errors import BadInput
 from memolist_tts.core.model import Json, Options
 
 
-class BadOptions(MemolistError):
+class BadOptions(BadInput):
     """A job's "options" can't be followed; the text names the field and the fix."""
 
 

@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from memolist_tts.core.counting import counted
+
 _FILES = Path(__file__).parent
 NAMES = {"de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian"}
 SCHEMES = ("https", "http", "file")
@@ -65,7 +67,8 @@ def page(title: str, utterances: Sequence[Utterance]) -> str:
     heard = sum(isinstance(each.now, Take) for each in utterances)
     return Template(_read("page.html")).substitute(
         title=escape(title),
-        summary=f"{len(cards)} cards, {heard} of {len(utterances)} utterances to hear.",
+        summary=f"{counted(len(cards), 'card')}, {heard} of "
+        f"{counted(len(utterances), 'utterance')} to hear.",
         style=_read("page.css"),
         script=_read("page.js"),
         states=_options("state", [each.state for each in utterances]),

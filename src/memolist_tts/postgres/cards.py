@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.errors import BadInput, MemolistError
 from memolist_tts.core.model import Language, Phrase
 from memolist_tts.core.orders import Found
 from memolist_tts.postgres.connection import Database, Row, Transaction
@@ -286,7 +286,7 @@ class Cards:
         doesn't fit; other clips come whether they fit or not.
         """
         if unknown := [name for name in asked if name not in OF_CLIPS]:
-            raise MemolistError(f"--where {unknown[0]}=…: one can ask for {', '.join(OF_CLIPS)}")
+            raise BadInput(f"--where {unknown[0]}=…: one can ask for {', '.join(OF_CLIPS)}")
         where = "".join(f"\n    AND {OF_CLIPS[name]}" for name in asked)
         renamed = {"language": "of_language", "list": "of_list"}
         values = {renamed.get(name, name): value for name, value in asked.items()}

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import AttemptsUsedUp, LeaseLost, NoSuchJob
 from memolist_tts.core.model import (
     Clip,
@@ -329,7 +330,7 @@ WHERE coalesce((
 """
 
 ATTEMPTS_USED_UP = (
-    "The worker died {n} times on this job without getting further. Look at its log around the "
+    "The worker died {times} on this job without getting further. Look at its log around the "
     "times of those runs, mend the cause, then run `memolist-tts retry`."
 )
 
@@ -349,7 +350,7 @@ class Jobs:
         self._database = database
         self._api = api
         self._max_attempts = max_attempts
-        self._exhaustion = ATTEMPTS_USED_UP.format(n=max_attempts)
+        self._exhaustion = ATTEMPTS_USED_UP.format(times=counted(max_attempts, "time"))
         self._names = _names(api)
 
     def _sql(self, template: str, **names: str) -> str:

@@ -87,7 +87,7 @@ FROM {jobs} j
 
 # One job as the API has it.
 STATUS = """
-SELECT j.id::text AS id, j.status::text AS status, {user} AS user_id
+SELECT j.id::text AS id, j.status::text AS status, {user} AS user_id, {message} AS message
 FROM {jobs} j WHERE j.id = cast(:id AS {job_id})
 """
 PROGRESS = "SELECT * FROM tts.progress WHERE job_id = :id"
@@ -226,6 +226,8 @@ class Standing:
     """Whom its message is for."""
     progress: Row | None
     """A row of `tts.progress`, if any worker has seen the job."""
+    message: str | None
+    """The API's "errorMessage", where it has one: ours of a job that we failed, else its own."""
 
 
 class Operator:
@@ -241,6 +243,7 @@ class Operator:
             "card_id": api.cards.cast("id"),
             "now": jobs.now("createdAt"),
             "user": user(jobs),
+            "message": 'j."errorMessage"::text' if jobs.has("errorMessage") else "NULL::text",
             "is_paused": paused(jobs),
             "is_user_paused": (
                 "EXISTS (SELECT 1 FROM tts.pause p WHERE p.until > clock_timestamp()"
@@ -311,6 +314,7 @@ class Operator:
             status=row["status"],
             group=row["user_id"] or row["id"],
             progress=progress[0] if progress else None,
+            message=row["message"] or None,
         )
 
     def retryable(self, *, code: str | None, since_s: float, limit: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from memolist_tts.core.errors import MemolistError
+from memolist_tts.core.errors import BadInput
 from memolist_tts.postgres.connection import Database, Row, Transaction
 from memolist_tts.postgres.schema import Api
 
@@ -114,9 +114,9 @@ WHERE = {
 
 
 def conditions(asked: Mapping[str, str]) -> str:
-    """`AND …` for what was asked. Raises `MemolistError` that names what can be."""
+    """`AND …` for what was asked. Raises `BadInput` that names what can be."""
     if unknown := [name for name in asked if name not in WHERE]:
-        raise MemolistError(f"--where {unknown[0]}=…: one can ask for {', '.join(WHERE)}")
+        raise BadInput(f"--where {unknown[0]}=…: one can ask for {', '.join(WHERE)}")
     return "".join(f"\n  AND {WHERE[name]}" for name in asked)
 
 

@@ -70,8 +70,7 @@ _SAYS: dict[type[SpeechError], tuple[str, str]] = {
     ),
     Misconfigured: (
         "The provider has no such model, voice or address",
-        "Set TTS_PROVIDER, TTS_MODEL, the voices or OPENAI_BASE_URL to what it offers; "
-        "OpenAI closes its speech endpoint on 2027-01-06.",
+        Misconfigured.fix,
     ),
     KeyRefused: (
         "The provider refuses the API key",
