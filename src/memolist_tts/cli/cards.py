@@ -253,8 +253,7 @@ def order(
 ) -> list[str]:
     """Say what it takes and, unless that is all that is wanted, make the jobs; their ids."""
     makes = not (dry_run or is_priced_only)
-    stored = worker.cards.stored([line.key for _, line in wanted])
-    told = core.estimate([line for _, line in wanted], stored)
+    told = _estimate(worker, wanted)
     made: list[str] = []
     if not as_json:
         _show_estimate(worker, told)
@@ -264,16 +263,26 @@ def order(
             for each in bar.track(orders, description="jobs"):
                 made.append(worker.orders.place(each))
                 _wake(worker, made[-1])
-    cards = {found.phrase.card_id for found, _ in wanted}
+    cards = cards_of(wanted)
     if as_json:
-        did = {"cards": len(cards), "jobs": made, "dry_run": dry_run}
+        did = {"cards": cards, "jobs": made, "dry_run": dry_run}
         screen.emit(_priced(worker, told) | did)
         return made
     for job in made:
         console.print(job)
     if makes:
-        console.print(f"{counted(len(made), 'job')} made over {counted(len(cards), 'card')}")
+        console.print(f"{counted(len(made), 'job')} made over {counted(cards, 'card')}")
     return made
+
+
+def _estimate(worker: Worker, wanted: Sequence[tuple[Found, Line]]) -> Estimate:
+    stored = worker.cards.stored([line.key for _, line in wanted])
+    return core.estimate([line for _, line in wanted], stored)
+
+
+def cards_of(wanted: Sequence[tuple[Found, Line]]) -> int:
+    """How many cards they are of: each may be said in several languages."""
+    return len({found.phrase.card_id for found, _ in wanted})
 
 
 def _wake(worker: Worker, job: str) -> None:
@@ -505,11 +514,9 @@ def is_agreed(
     if as_json or not console.is_terminal:
         order(worker, wanted, dry_run=dry_run, as_json=as_json, is_priced_only=True)
         return False
-    stored = worker.cards.stored([line.key for _, line in wanted])
-    told = core.estimate([line for _, line in wanted], stored)
+    told = _estimate(worker, wanted)
     _show_estimate(worker, told)
-    cards = len({found.phrase.card_id for found, _ in wanted})
-    return typer.confirm(f"Speak {counted(cards, 'card')} anew {_price(told)}?")
+    return typer.confirm(f"Speak {counted(cards_of(wanted), 'card')} anew {_price(told)}?")
 
 
 def _price(told: Estimate) -> str:

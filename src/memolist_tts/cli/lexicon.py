@@ -17,6 +17,7 @@ from memolist_tts.cli.cards import (
     Most,
     Yes,
     agree,
+    cards_of,
     first,
     is_agreed,
     language_of,
@@ -94,7 +95,7 @@ def remove(
     if not dry_run:
         _take_out(worker, code, word, is_said=bool(wanted), as_json=as_json)
     if not (dry_run or yes or is_agreed(worker, wanted, dry_run=False, as_json=as_json)):
-        cards = counted(len({found.phrase.card_id for found, _ in wanted}), "card")
+        cards = counted(cards_of(wanted), "card")
         screen.aside.print(f"Audio of before stays on {cards}; --yes has it spoken anew.")
         return
     order(worker, wanted, dry_run=dry_run, as_json=as_json)

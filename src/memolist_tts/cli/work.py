@@ -58,7 +58,7 @@ def _show_parts(worker: assemble.Worker) -> None:
     console.print(f"Database connected: {address.host}:{address.port}/{address.database}")
     console.print(f"OpenAI API key: {'set' if assemble.api_key(settings) != 'none' else 'none'}")
     console.print(
-        f"Speech: {assemble.identity(settings)}, {worker.way().route}, "
+        f"Speech: {worker.identity}, {worker.way().route}, "
         f"model {worker.way().model}; clips in {where}"
     )
     console.print(f"Polling every {settings.POLL_INTERVAL_MS} ms")
