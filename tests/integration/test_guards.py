@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from deployment import Deployment
 
+from memolist_tts.core import options, plan
 from memolist_tts.core.errors import LeaseLost
 from memolist_tts.core.model import Completed, Job, Result, State
 from memolist_tts.postgres.jobs import Jobs
@@ -90,3 +91,26 @@ def test_a_url_lands_on_a_card_that_is_as_it_was_read(deployment: Deployment, he
 
     assert flushed.landed == [held[2]]
     assert [row["audioEnUrl"] for row in deployment.api.rows('SELECT * FROM "Card"')] == [URL]
+
+
+def test_a_run_that_stood_still_takes_no_clip_from_the_job_s_later_run(
+    deployment: Deployment, held: Held
+) -> None:
+    jobs, former, _result = held
+    worker = deployment.worker()
+    reading = jobs.read(former)
+    drawn = plan.draw_up(
+        reading.phrases, reading.ended, worker.script(options.Options(), reading.lexicon)
+    )
+    lines = list(drawn.lines.values())
+    deployment.api.rows("UPDATE tts.job SET lease_until = clock_timestamp() - interval '1 second'")
+    later = jobs.claim(former.id, lease_s=60)
+    assert later is not None
+    assert len(worker.clips.reserve(later, lines, fresh=()).mine) == 2
+
+    # It stood still before this, and doesn't know yet.
+    assert worker.clips.reserve(former, lines, fresh=()).mine == {}
+
+    jobs.abandon(former, begun=())
+    speakers = deployment.api.rows("SELECT DISTINCT speaker::text AS lease FROM tts.clip")
+    assert [row["lease"] for row in speakers] == [later.lease]

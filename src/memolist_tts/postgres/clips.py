@@ -58,13 +58,18 @@ FOR UPDATE OF c
 """
 
 # left by a dead run -> reserved by mine. A reservation lives as long as its lease; that its clip
-# may be in the store is remembered (`held_until`) until it has been found there or put.
+# may be in the store is remembered (`held_until`) until it has been found there or put. What this
+# job's earlier run reserved is mine only while I am the later one: a run that stood still up to
+# here may have lost the job to another, which speaks these.
 TAKE_OVER = """
 UPDATE tts.clip c
 SET speaker = cast(:lease AS uuid), speaker_job = cast(:id AS text),
     held_until = coalesce(c.held_until, clock_timestamp())
 FROM unnest(cast(:keys AS text[]), cast(:takes AS integer[])) AS x (key, take)
 WHERE c.key = x.key AND c.take = x.take AND c.stored_at IS NULL
+  AND EXISTS (SELECT 1 FROM tts.job m
+              WHERE m.job_id = :id AND m.lease_token = cast(:lease AS uuid)
+                AND m.lease_until > clock_timestamp())
   AND (c.speaker_job = cast(:id AS text)
        OR NOT EXISTS (SELECT 1 FROM tts.job t
                       WHERE t.job_id = c.speaker_job AND t.lease_token = c.speaker
