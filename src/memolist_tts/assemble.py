@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import time
@@ -12,6 +11,7 @@ from datetime import UTC, date, datetime
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from memolist_tts import memory
 from memolist_tts.core import canary
 from memolist_tts.core.chunk import Ports, Rules, run_chunk
 from memolist_tts.core.errors import KeyRefused, MemolistError
@@ -50,15 +50,6 @@ def identity(settings: Settings) -> str:
         return "openai"
     server = settings.OPENAI_BASE_URL.split("://", 1)[1].split("/", 1)[0]
     return server.rpartition("@")[2].rsplit(":", 1)[0]
-
-
-@cache
-def _keep_what_is_loaded() -> None:
-    """Once a process: the collector need not walk the libraries again for every few utterances.
-
-    Without this, a tenth of a job's processor time went there.
-    """
-    gc.freeze()
 
 
 @dataclass
@@ -181,7 +172,7 @@ class Worker:
             base_url=self.settings.OPENAI_BASE_URL,
             max_in_flight=self.settings.MAX_IN_FLIGHT,
         )
-        _keep_what_is_loaded()
+        memory.settle()
         return client
 
     def way(self) -> Way:
