@@ -616,6 +616,20 @@ def test_a_retake_that_is_interrupted_is_handed_back_and_paid_once(
     assert deployment.card(card["id"])["audioEnUrl"] == told["url"] != card["audioEnUrl"]
 
 
+def test_a_retake_whose_job_the_api_cancels_says_so(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.speech.add_fault("hold")
+
+    with deployment.started("retake", card["id"], "en") as process:
+        assert deployment.speech.wait_for_in_flight(1, PATIENCE_S)
+        deployment.api.rows("""UPDATE "TtsJob" SET status = 'failed' WHERE status = 'processing'""")
+        deployment.speech.clear_faults()
+        shown, _ = process.communicate(timeout=PATIENCE_S)
+
+    assert (process.returncode, shown) == (3, "cancelled by the API\n")
+    assert deployment.card(card["id"])["audioEnUrl"] == card["audioEnUrl"]
+
+
 def await_writes(deployment: Deployment, count: int) -> None:
     """Until the run under way has written so often from now on."""
     versions: set[str] = set()

@@ -401,6 +401,8 @@ def _reason(
     worker: Worker, job: str, look: dict[str, Any], ended: dict[str, Any]
 ) -> tuple[str | None, str | None]:
     """Code and message of what is wrong with a job of one utterance, or of what it waits for."""
+    if look["reason"]:
+        return None, look["reason"]
     if look["status"] != "pending":
         if look["error_code"] in (None, "utterances_failed"):
             return ended.get("code"), ended.get("message")
@@ -424,7 +426,7 @@ def _exit_of(told: dict[str, Any], *, is_halted: bool) -> Exit:
 
 def _show_retake(told: dict[str, Any]) -> None:
     if told["status"] == "failed":
-        console.print(Text(f"{told['code']}: {told['message']}"))
+        console.print(Text(": ".join(filter(None, (told["code"], told["message"])))))
         if told["say"] or told["hint"]:
             words = f"{told['card']} {told['language']}"
             console.print(f"memolist-tts retake {words} --say …   # has it said otherwise")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from memolist_tts.core import options as job_options
 from memolist_tts.core import plan
+from memolist_tts.core.counting import counted
 from memolist_tts.core.errors import (
     AttemptsUsedUp,
     DatabaseError,
@@ -429,19 +430,22 @@ def _too_many(cards: int, most: int) -> Failed:
 
 
 def _verdict(
-    run: _Run, stop: Stop | None, counted: tuple[Counts, list[tuple[str, str]]]
+    run: _Run, stop: Stop | None, figures: tuple[Counts, list[tuple[str, str]]]
 ) -> Completed | Failed | HandedBack:
     """The state a chunk leaves behind."""
     if stop is not None:
         return _stopped(run, stop)
-    counts, failures = counted
+    counts, failures = figures
     if not counts.failed:
         return Completed()
     named = "; ".join(f"{code}: {message}" for code, message in failures)
     more = f" (and {counts.failed - len(failures)} more)" if counts.failed > len(failures) else ""
     return Failed(
         code="utterances_failed",
-        message=f"{counts.failed} of {counts.total} utterances could not be spoken. {named}{more}",
+        message=(
+            f"{counts.failed} of {counted(counts.total, 'utterance')} could not be spoken. "
+            f"{named}{more}"
+        ),
     )
 
 

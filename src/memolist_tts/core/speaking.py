@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from memolist_tts.core import takes
+from memolist_tts.core.counting import counted
 from memolist_tts.core.crew import Crew
 from memolist_tts.core.errors import (
     MemolistError,
@@ -435,11 +436,11 @@ class Session:
         self._end(work, stored)
 
     def _rejected(self, work: Work, ending: Rejected) -> None:
-        count = len(work.takes)
-        message = f"No sound recording in {count} takes: {ending.reason}. Retry the job."
+        takes_made = counted(len(work.takes), "take")
+        message = f"No sound recording in {takes_made}: {ending.reason}. Retry the job."
         if ending.code == "not_verbatim":
             message = (
-                f"The model did not read the text as it is in {count} takes; in the last such one "
+                f"The model did not read the text as it is in {takes_made}; in the last such one "
                 f"{ending.reason}. Reword the card, or use another voice, model or TTS_PROVIDER."
             )
         spoken = _spoken(work, Given(code=ending.code, message=message))
