@@ -157,6 +157,9 @@ def run_chunk(
     )
     try:
         outcome = _outcome(run, deadline - SETTLE_S, ports, rules, halt)
+        # Again: at the session's end the ledger may have been out of reach.
+        with suppress(DatabaseError):
+            run.purse.close()
         ports.jobs.settle(job, outcome, begun=run.begun)
         # Row, then message: dying in between costs one sweep, never work.
         woken = _wake_rest(job, outcome, ports)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from memolist_tts.core import takes
 from memolist_tts.core.chunk import GRACE_S, SETTLE_S, Ports, Rules
-from memolist_tts.core.errors import MemolistError, SpeechError, TryAgain
+from memolist_tts.core.errors import DatabaseError, MemolistError, SpeechError, TryAgain
 from memolist_tts.core.model import Clip, ClipId, Line, Stop
 from memolist_tts.core.ports import Clips, Ledger, Speaker
 from memolist_tts.core.purse import Purse
@@ -67,7 +68,9 @@ def speak_line(
         finally:
             begun += session.begun
             speaker.rest()
-            purse.close()
+            # What can't be written now stays set aside, and counts as spent; the clip is kept.
+            with suppress(DatabaseError):
+                purse.close()
         stored += [clip for spoken in ended if (clip := clip_of(spoken)) is not None]
         return _clip(ended, session)
     finally:

@@ -92,16 +92,24 @@ class Purse:
         total.cost_usd += cost_usd - work.booked_usd
         work.booked_characters, work.booked_usd = work.characters, cost_usd
 
+    def let_go(self, work: Work) -> None:
+        """A line goes no further: what was set aside for its later parts is free again."""
+        if self._flying.pop(work.clip, None) is not None:
+            self._is_refused = self._is_written = False
+
     def write(self) -> None:
         """Bring the ledger up to date, if there is anything new."""
         if not self._is_written:
             self._exchange(0.0)
 
     def close(self) -> None:
-        """Give back what is left; calls that were abandoned may still be billed."""
+        """Give back what is left; calls that were abandoned may still be billed.
+
+        Safe to repeat: where it failed, it's done then.
+        """
+        self._is_written = self._is_written and self._hand <= 0
         self._hand = 0.0
-        if self.ledger.is_limited or not self._is_written:
-            self._exchange(0.0)
+        self.write()
 
     def _exchange(self, want_usd: float) -> Granted:
         held = self._hand + self._abandoned + sum(self._flying.values())
@@ -118,7 +126,8 @@ class Purse:
             for (model, voice, language, is_reported), total in self._sums.items()
         ]
         granted = self.ledger.exchange(self.job, spent, held_usd=held, want_usd=want_usd)
-        self._is_written = True
+        # What is granted now is held besides: closing gives it back.
+        self._is_written = want_usd <= 0
         return granted
 
 

@@ -125,10 +125,6 @@ class Slots:
         late = max(0.0, now - slot.at) * (self.pace.rate_per_s if self.pace else 0.0)
         return Slot(now, None if slot.place is None else slot.place + late)
 
-    def beyond(self) -> Slot:
-        """For a call that can't wait for a slot."""
-        return Slot(self._clock(), None)
-
     def answered(self, slot: Slot, limits: Limits | None) -> None:
         """A call that began in `slot` was taken."""
         self._window.answers += 1

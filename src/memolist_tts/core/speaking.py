@@ -19,6 +19,7 @@ from memolist_tts.core import takes
 from memolist_tts.core.counting import counted
 from memolist_tts.core.crew import Crew
 from memolist_tts.core.errors import (
+    DatabaseError,
     MemolistError,
     Misconfigured,
     NetworkFault,
@@ -164,6 +165,8 @@ class Session:
         self._slots = Slots(pace, terms.clock)
         self._finish_by = terms.deadline
         self._has_spoken = terms.has_spoken
+        self._is_left = False
+        self._perhaps_stored: set[ClipId] = set()
         self.stop: Stop | None = None
         self.figures = Figures()
 
@@ -173,8 +176,8 @@ class Session:
 
     @property
     def begun(self) -> list[ClipId]:
-        """Clips whose call was abandoned: it may still end up in the store."""
-        return list(self._under_way)
+        """Clips that may be in the store, or may come there: a call abandoned, a put unheard."""
+        return [*self._under_way, *self._perhaps_stored.difference(self._under_way)]
 
     def end_turn(self) -> None:
         """Start nothing more: somebody else's job is to go on."""
@@ -198,13 +201,15 @@ class Session:
                 elif clock() >= look_at:
                     yield None
                     look_at = clock() + look_s
-        except GeneratorExit:
+        except (GeneratorExit, DatabaseError):
             self._see_out()
             raise
         finally:
             # Nobody waits for these, but a clip that is paid for gets its last chance.
             self._keeps_paid()
             self._crew.dismiss()
+            for work in (*self._ready, *self._resting):
+                self._terms.purse.let_go(work)
         self._slots.give_back()
         if self.stop is not None:
             # Whether these lines are at fault isn't known: the next run tries them.
@@ -216,6 +221,7 @@ class Session:
 
     def _see_out(self) -> None:
         """Nobody takes the ends any more: what is under way is stored for the next run."""
+        self._is_left = True
         self._stop(OUT_OF_TIME)
         self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
         while self._has_more():
@@ -232,7 +238,18 @@ class Session:
     def _goes_on(self) -> bool:
         if self._under_way or self._unstored:
             return self._terms.clock() < self._finish_by
-        return bool(self._waiting()) and self.stop is None
+        if self.stop is None:
+            return bool(self._waiting())
+        return any(
+            self._is_half_paid(work) and self._lasts_for(work)
+            for work in (*self._ready, *self._resting)
+        )
+
+    def _is_half_paid(self, work: Work) -> bool:
+        """Whether the rest of a text is asked for though the run is to stop."""
+        is_ours = not self._is_left and self._is_leased()
+        can_go_on = self.stop is not None and not self.stop.rings
+        return bool(work.parts) and not work.has_sound_take and can_go_on and is_ours
 
     def _keeps_paid(self) -> bool:
         """Store the sound takes whose lines wait, when they won't have their turn; if there are."""
@@ -267,6 +284,8 @@ class Session:
     def _resume(self, work: Work) -> None:
         if work.store_tries:
             self._start(work, partial(takes.keep_best, work, self._storage))
+        elif work.parts:
+            self._go_next(work)
         else:
             (self._to_look if work.look_first else self._ready).append(work)
 
@@ -283,10 +302,9 @@ class Session:
             work = self._to_look.popleft()
             self._start(work, partial(takes.look, work, self._storage))
         while (
-            self.stop is None
+            self._has_next()
             and not self._unstored
             and self._free > 0
-            and self._ready
             and self._has_time()
             and self._has_money()
             and self._has_slot()
@@ -294,6 +312,11 @@ class Session:
             and self._is_leased()
         ):
             self._start_call(self._ready.popleft(), self._slots.use())
+
+    def _has_next(self) -> bool:
+        if not self._ready:
+            return False
+        return self.stop is None or self._is_half_paid(self._ready[0])
 
     def _start_call(self, work: Work, slot: Slot) -> None:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
@@ -324,12 +347,20 @@ class Session:
     def _has_time(self) -> bool:
         """Nothing starts that can't be finished; the first calls only need some time at all."""
         left_s = self._terms.deadline - self._terms.clock()
-        if left_s > self._call_s() * len(self._ready[0].line.pieces) or (
-            self.figures.requests == 0 and left_s > 1.0
-        ):
+        is_first = self.figures.requests == 0 and left_s > 1.0
+        if is_first or self._lasts_for(self._ready[0]):
             return True
         self._stop(OUT_OF_TIME)
         return False
+
+    def _lasts_for(self, work: Work) -> bool:
+        """Whether what is missing of a text can be had in time.
+
+        Of one that is half paid even if it's close: else that half is lost for sure.
+        """
+        missing = len(work.line.pieces) - len(work.parts)
+        call_s = (self._latency_s() or FIRST_CALL_S) if work.parts else self._call_s()
+        return self._finish_by - self._terms.clock() > call_s * missing
 
     def _has_money(self) -> bool:
         covers = self._terms.purse.covers(self._ready)
@@ -357,7 +388,8 @@ class Session:
                     delay_s=wait_s,
                 )
             )
-        return wait_s <= 0 and self.stop is None
+            return False
+        return wait_s <= 0
 
     def _free_soon(self) -> int:
         """Calls under way that will likely have ended while the slots leased now are used."""
@@ -371,8 +403,8 @@ class Session:
         """When something may start without anything having ended."""
         times = [work.ready_at for work in self._resting]
         slot_at = self._slots.next_at
-        may_start = self._free > 0 and not self._terms.purse.is_waiting and self.stop is None
-        if slot_at is not None and self._ready and may_start and self._is_leased():
+        may_start = self._has_next() and self._free > 0 and not self._terms.purse.is_waiting
+        if slot_at is not None and may_start and self._is_leased():
             times.append(slot_at)
         return min(times, default=math.inf)
 
@@ -431,6 +463,7 @@ class Session:
 
     def _stored(self, work: Work, stored: Stored) -> None:
         self._has_stored = True
+        self._perhaps_stored.discard(work.clip)
         self._ended += self._foreign
         self._foreign.clear()
         self._end(work, stored)
@@ -443,7 +476,7 @@ class Session:
                 f"The model did not read the text as it is in {takes_made}; in the last such one "
                 f"{ending.reason}. Reword the card, or use another voice, model or TTS_PROVIDER."
             )
-        spoken = _spoken(work, Given(code=ending.code, message=message))
+        spoken = self._given_up(work, Given(code=ending.code, message=message))
         if ending.lacks is None or self._has_stored:
             self._ended.append(spoken)
             return
@@ -470,15 +503,23 @@ class Session:
         if self.stop is not None and work.has_sound_take:
             # No time for a better one; what was paid for is good enough.
             self._start(work, partial(takes.keep_best, work, self._storage))
-        elif self.stop is not None and work.parts and not self.stop.rings:
-            # Half a text is paid for: the rest of it while there is time.
-            self._start_call(work, self._slots.beyond())
         else:
+            self._go_next(work)
+
+    def _go_next(self, work: Work) -> None:
+        """Before all others; past a stop, only the rest of what is half paid still has a turn."""
+        if work.parts or self.stop is None:
             self._ready.appendleft(work)
+        else:
+            self._ready.append(work)
 
     def _end(self, work: Work, end: Stored | Given) -> None:
         self._ended.append(_spoken(work, end))
         work.let_go()
+
+    def _given_up(self, work: Work, given: Given) -> Spoken:
+        self._terms.purse.let_go(work)
+        return _spoken(work, given)
 
     def _fell(self, work: Work, error: Exception) -> None:
         match error:
@@ -494,16 +535,19 @@ class Session:
                 self._not_stored(work, error)
             case _:
                 reason = str(error) if isinstance(error, MemolistError) else repr(error)
+                self._terms.purse.let_go(work)
                 self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
 
     def _throttled(self, work: Work) -> None:
         self.figures.throttled += 1
-        self._ready.appendleft(work)
+        self._go_next(work)
 
     def _not_stored(self, work: Work, error: StorageError) -> None:
         """A clip that is paid for is put again; meanwhile nothing more is paid for."""
         self._unstored += not work.store_tries
         work.store_tries += 1
+        if work.has_sound_take:
+            self._perhaps_stored.add(work.clip)
         if not work.has_sound_take or work.store_tries >= STORE_TRIES:
             self._unstored -= 1
             self._stop(storage_down(error))
@@ -539,7 +583,7 @@ class Session:
             return
         message = f"Failed {TRIES} times, last: {error}. Retry the job once the provider is well."
         # Held until another call is answered: only then it is this line's fault.
-        self._failing.append(_spoken(work, Given(code=error.code, message=message)))
+        self._failing.append(self._given_up(work, Given(code=error.code, message=message)))
         if len(self._failing) >= OUTAGE:
             self._failing.clear()
             self._stop_for_outage(error)
@@ -551,7 +595,7 @@ class Session:
 
     def _refuse(self, work: Work, error: UtteranceRefused) -> None:
         self.figures.refused += 1
-        spoken = _spoken(work, Given(code=error.code, message=str(error)))
+        spoken = self._given_up(work, Given(code=error.code, message=str(error)))
         if self._has_spoken:
             self._ended.append(spoken)
             return
@@ -578,6 +622,7 @@ class Session:
         # The first reason stands, unless a person has to act.
         if self.stop is None or (stop.rings and not self.stop.rings):
             self.stop = stop
+            self._ready = deque(sorted(self._ready, key=lambda work: not work.parts))
 
 
 def stopped_by(error: StopRun) -> Stop:
