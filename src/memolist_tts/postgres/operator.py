@@ -16,10 +16,11 @@ from memolist_tts.postgres.schema import Api, paused, user
 # Waiting, or processing under a dead lease of ours (another worker's job has none), and not woken
 # since it last could be: marked as woken. A message in the queue is given `again_s` before it
 # counts as lost. What this very sweep (`act`) marked is due still: a commit whose answer was lost
-# is repeated.
+# is repeated. A row that somebody holds is left for the next sweep, or one run that stands still
+# would keep all others asleep.
 DUE = """
 WITH due AS (
-  SELECT j.id::text AS job_id, {user} AS user_id
+  SELECT j.id::text AS job_id, {user} AS user_id, o.job_id IS NULL AS is_new
   FROM {jobs} j LEFT JOIN tts.job o ON o.job_id = j.id::text
   WHERE j.status IN ('pending', 'processing')
     AND (j.status = 'pending' OR o.lease_token IS NOT NULL)
@@ -33,9 +34,13 @@ WITH due AS (
     AND NOT {is_paused}
   ORDER BY j."createdAt", j.id
   LIMIT cast(:limit AS integer)
+), free AS (
+  SELECT o.job_id FROM due JOIN tts.job o ON o.job_id = due.job_id
+  FOR UPDATE OF o SKIP LOCKED
 ), marked AS (
   INSERT INTO tts.job AS t (job_id, woken_at, acted_by)
   SELECT due.job_id, clock_timestamp(), cast(:act AS uuid) FROM due
+  WHERE due.is_new OR EXISTS (SELECT 1 FROM free WHERE free.job_id = due.job_id)
   ON CONFLICT (job_id) DO UPDATE SET woken_at = excluded.woken_at, acted_by = excluded.acted_by
   RETURNING t.job_id, t.attempts, t.lease_until IS NOT NULL AS died
 )
