@@ -1,4 +1,4 @@
-"""Two at once over one database, one of them stopped where it hurts most: just before its commit."""
+"""Two at once over one database, one of them standing still just before its commit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from deployment import Deployment
+from pg8000.exceptions import DatabaseError
 
-from memolist_tts.core.model import Completed, Result, State
+from memolist_tts.core.errors import LeaseLost
+from memolist_tts.core.model import Completed, Failed, Result, State
 from memolist_tts.core.sweep import run_sweep
 from memolist_tts.postgres import connection
 from memolist_tts.postgres.connection import Database
@@ -22,20 +24,17 @@ PATIENCE_S = 20
 class Held:
     """A database of which one commit is held up until `go`, as a process that stands still."""
 
-    def __init__(self, database: Database, *, after: int = 0) -> None:
+    def __init__(self, database: Database) -> None:
         database.transaction(lambda tx: tx.rows("SELECT 1"))
         assert database._connection is not None
         self._go, self._reached = threading.Event(), threading.Event()
-        self._commits_before = after
         self._run = database._connection.run
         database._connection.run = self._held_up  # type: ignore[method-assign]
 
     def _held_up(self, sql: str, **params: object) -> object:
         if sql == "COMMIT" and not self._reached.is_set():
-            if self._commits_before == 0:
-                self._reached.set()
-                assert self._go.wait(3 * PATIENCE_S)
-            self._commits_before -= 1
+            self._reached.set()
+            assert self._go.wait(2 * PATIENCE_S)
         return self._run(sql, **params)
 
     def wait(self) -> None:
@@ -160,3 +159,113 @@ def test_a_run_that_stands_still_in_a_flush_holds_up_no_edit_and_flushes_again(
     landed = flushing.result(PATIENCE_S).landed
     assert [result.phrase.language for result in landed] == ["fr"]
     assert [(c["audioEnUrl"], c["audioFrUrl"]) for c in api.cards(list_id)] == [(None, URL)]
+
+
+def test_a_job_that_completes_while_it_is_cancelled_is_completed(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    job_id = deployment.api.add_job(deployment.api.add_list([("apple", "")]))
+    worker, operator = deployment.worker(), deployment.worker().operator
+    job = worker.jobs.claim(job_id, lease_s=60)
+    assert job is not None
+    held = Held(worker.database)
+    settling = pool.submit(worker.jobs.settle, job, Completed(), begun=())
+    held.wait()
+    cancelling = pool.submit(operator.cancel, job_id)
+    until(lambda: waits(deployment))
+    held.go()
+
+    assert not cancelling.result(PATIENCE_S)
+    settling.result(PATIENCE_S)
+    assert deployment.api.job(job_id)["status"] == "completed"
+    shown = deployment.api.rows("SELECT error_code, error FROM tts.progress")
+    assert shown == [{"error_code": None, "error": None}]
+
+
+def test_a_retry_that_meets_a_claim_forgets_no_failure(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    api = deployment.api
+    job_id = api.add_job(api.add_list([("apple", ""), ("bread", "")]))
+    deployment.speech.add_fault("refused", match="bread")
+    assert isinstance(deployment.go(job_id).outcome, Failed)
+    # As a job that was handed back after the failure.
+    api.rows("""UPDATE "TtsJob" SET status = 'pending'""")
+    api.rows("UPDATE tts.job SET finished_at = NULL, error_code = NULL, error = NULL")
+    runner, operator = deployment.worker(), deployment.worker().operator
+    jobs, held = runner.jobs, Held(runner.database)
+    claiming = pool.submit(jobs.claim, job_id, lease_s=60)
+    held.wait()
+    retrying = pool.submit(operator.retry, [job_id])
+    until(lambda: waits(deployment))
+    held.go()
+
+    assert retrying.result(PATIENCE_S) == {}
+    job = claiming.result(PATIENCE_S)
+    assert job is not None
+    failures = api.rows("SELECT code, shown_text FROM tts.failure")
+    assert failures == [{"code": "refused", "shown_text": "bread"}]
+    assert jobs.counts(job)[0].failed == 1
+
+
+@pytest.mark.parametrize("how", ["exhausted", "cancelled"])
+def test_an_ended_job_that_the_api_starts_again_is_woken_at_once(
+    deployment: Deployment, how: str
+) -> None:
+    job_id = deployment.api.add_job(deployment.api.add_list([("apple", "")]))
+    worker, queue = deployment.worker(MAX_ATTEMPTS="1"), Sent()
+    run_sweep(worker.operator, worker.jobs, queue)
+    if how == "exhausted":
+        assert worker.jobs.claim(job_id, lease_s=60) is not None
+        deployment.api.rows("UPDATE tts.job SET lease_until = clock_timestamp()")
+        assert worker.jobs.exhaust() == [job_id]
+    else:
+        assert worker.operator.cancel(job_id)
+    deployment.api.rows("""UPDATE "TtsJob" SET status = 'pending'""")
+
+    run_sweep(worker.operator, worker.jobs, queue)
+
+    assert queue.jobs == [job_id, job_id]
+
+
+def test_a_flush_that_waits_for_a_cancel_writes_nothing(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    api = deployment.api
+    list_id = api.add_list([("apple", "")])
+    job_id = api.add_job(list_id)
+    worker, canceller = deployment.worker(), deployment.worker()
+    job = worker.jobs.claim(job_id, lease_s=60)
+    assert job is not None
+    phrase = next(each for each in worker.jobs.read(job).phrases if each.language == "en")
+    result = Result(phrase=phrase, state=State.SPOKEN, spoken="apple", url=URL)
+    operator, held = canceller.operator, Held(canceller.database)
+    cancelling = pool.submit(operator.cancel, job_id)
+    held.wait()
+    flushing = pool.submit(worker.jobs.flush, job, [result], [], total=2, renew_s=60)
+    until(lambda: waits(deployment))
+    held.go()
+
+    assert cancelling.result(PATIENCE_S)
+    assert isinstance(flushing.exception(PATIENCE_S), LeaseLost)
+    assert [card["audioEnUrl"] for card in api.cards(list_id)] == [None]
+
+
+def test_a_cancel_of_the_api_s_own_waits_for_a_flush(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    api = deployment.api
+    worker = deployment.worker()
+    job = worker.jobs.claim(api.add_job(api.add_list([("apple", "")])), lease_s=60)
+    assert job is not None
+    held = Held(worker.database)
+    flushing = pool.submit(worker.jobs.flush, job, [], [], total=2, renew_s=60)
+    held.wait()
+    api.rows("SET lock_timeout = '100ms'")
+    try:
+        with pytest.raises(DatabaseError, match="lock timeout"):
+            api.rows("""UPDATE "TtsJob" SET status = 'failed'""")
+    finally:
+        held.go()
+
+    flushing.result(PATIENCE_S)
