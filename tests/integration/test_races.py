@@ -11,7 +11,7 @@ import pytest
 from deployment import Deployment
 from pg8000.exceptions import DatabaseError
 
-from memolist_tts.core.errors import LeaseLost
+from memolist_tts.core.errors import LeaseLost, MemolistError
 from memolist_tts.core.model import Completed, Failed, Result, State
 from memolist_tts.core.sweep import run_sweep
 from memolist_tts.postgres import connection
@@ -19,22 +19,26 @@ from memolist_tts.postgres.connection import Database
 
 URL = "https://cdn.example.com/audio/clip.mp3"
 PATIENCE_S = 20
+DAY_S = 86_400.0
 
 
 class Held:
-    """A database of which one commit is held up until `go`, as a process that stands still."""
+    """A database of which a commit, `after` some, is held up until `go`: a process stands still."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, after: int = 0) -> None:
         database.transaction(lambda tx: tx.rows("SELECT 1"))
         assert database._connection is not None
         self._go, self._reached = threading.Event(), threading.Event()
+        self._commits_before = after
         self._run = database._connection.run
         database._connection.run = self._held_up  # type: ignore[method-assign]
 
     def _held_up(self, sql: str, **params: object) -> object:
         if sql == "COMMIT" and not self._reached.is_set():
-            self._reached.set()
-            assert self._go.wait(2 * PATIENCE_S)
+            if self._commits_before == 0:
+                self._reached.set()
+                assert self._go.wait(2 * PATIENCE_S)
+            self._commits_before -= 1
         return self._run(sql, **params)
 
     def wait(self) -> None:
@@ -269,3 +273,101 @@ def test_a_cancel_of_the_api_s_own_waits_for_a_flush(
         held.go()
 
     flushing.result(PATIENCE_S)
+
+
+def test_an_undo_gives_back_no_audio_that_is_deleted_meanwhile(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.told("retake", card["id"], "en")
+    retaken = deployment.card(card["id"])["audioEnUrl"]
+    age_unused(deployment)
+    worker, collector = deployment.worker(), deployment.worker()
+    orders, english = worker.orders, worker.settings.LANGUAGES[0]
+    stock, held = collector.stock, Held(collector.database)
+    deleting = pool.submit(stock.delete, older_s=30 * DAY_S, limit=10)
+    held.wait()
+    undoing = pool.submit(orders.undo, card["id"], english)
+    until(lambda: waits(deployment) or undoing.done())
+    held.go()
+
+    assert deleting.result(PATIENCE_S) == 1
+    assert isinstance(undoing.exception(PATIENCE_S), MemolistError)
+    assert deployment.card(card["id"])["audioEnUrl"] == retaken
+
+
+def test_what_an_undo_gives_back_is_not_deleted(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    deployment.told("retake", card["id"], "en")
+    age_unused(deployment)
+    worker, collector = deployment.worker(), deployment.worker()
+    orders, english = worker.orders, worker.settings.LANGUAGES[0]
+    stock, held = collector.stock, Held(worker.database, after=1)
+    undoing = pool.submit(orders.undo, card["id"], english)
+    held.wait()
+    deleting = pool.submit(stock.delete, older_s=30 * DAY_S, limit=10)
+    until(lambda: waits(deployment) or deleting.done())
+    held.go()
+
+    undoing.result(PATIENCE_S)
+    assert deleting.result(PATIENCE_S) == 0
+    assert deployment.card(card["id"])["audioEnUrl"] == card["audioEnUrl"]
+
+
+def age_unused(deployment: Deployment) -> None:
+    """A hundred days pass, and for the last two `gc` has known what no card carries."""
+    deployment.api.rows("UPDATE tts.selection SET made_at = made_at - interval '100 days'")
+    deployment.api.rows("UPDATE tts.clip SET stored_at = stored_at - interval '100 days'")
+    deployment.told("gc", "--yes")
+    deployment.api.rows("UPDATE tts.clip SET unused_since = unused_since - interval '2 days'")
+
+
+def test_a_retry_of_a_failed_retake_waits_for_its_undo(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    retake = failed_retake(deployment, card["id"])
+    worker, retrier = deployment.worker(), deployment.worker()
+    orders, english = worker.orders, worker.settings.LANGUAGES[0]
+    operator, held = retrier.operator, Held(worker.database, after=1)
+    undoing = pool.submit(orders.undo, card["id"], english)
+    held.wait()
+    retrying = pool.submit(operator.retry, [retake])
+    until(lambda: waits(deployment) or retrying.done())
+    assert not retrying.done()
+    held.go()
+
+    assert undoing.result(PATIENCE_S) is None
+    assert set(retrying.result(PATIENCE_S)) == {retake}
+    deployment.go(retake)
+    assert deployment.card(card["id"])["audioEnUrl"] == card["audioEnUrl"]
+
+
+def test_a_failed_retake_that_is_taken_up_meanwhile_is_not_undone(
+    deployment: Deployment, pool: ThreadPoolExecutor
+) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    retake = failed_retake(deployment, card["id"])
+    worker, retrier = deployment.worker(), deployment.worker()
+    orders, english = worker.orders, worker.settings.LANGUAGES[0]
+    operator, held = retrier.operator, Held(worker.database)
+    undoing = pool.submit(orders.undo, card["id"], english)
+    held.wait()
+    operator.retry([retake])
+    held.go()
+
+    with pytest.raises(MemolistError, match="is under way"):
+        undoing.result(PATIENCE_S)
+    deployment.go(retake)
+    assert deployment.asked[-1] == "pear"
+    assert deployment.card(card["id"])["audioEnUrl"] != card["audioEnUrl"]
+
+
+def failed_retake(deployment: Deployment, card_id: str) -> str:
+    """The job of a retake that was refused, and wouldn't be now."""
+    deployment.speech.add_fault("refused", match="pear")
+    told = deployment.told("retake", card_id, "en", "--say", "pear", exit_code=3)
+    deployment.speech.clear_faults()
+    return str(told["job"])
