@@ -26,11 +26,17 @@ Row = dict[str, Any]
 # As `Connection.run` does, but once a statement: it reads them letter by letter.
 _parsed = lru_cache(maxsize=256)(pg8000.native.to_statement)
 
-# SET LOCAL, since a pooler refuses both as startup parameters and SET leaks to the next client.
-BEGIN = "BEGIN; SET LOCAL statement_timeout = '20s'; SET LOCAL timezone = 'UTC'"
+# SET LOCAL, since a pooler refuses them as startup parameters and SET leaks to the next client.
+# A process that stands still (a frozen sandbox) keeps its locks until the server ends its session:
+# sooner than the statements of those who wait for them time out.
+BEGIN = (
+    "BEGIN; SET LOCAL statement_timeout = '20s'; "
+    "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL timezone = 'UTC'"
+)
 SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
-# 57P01-57P03: the server is stopping or starting; 08xxx: the connection; 53300: too many.
-PASSING = ("57P01", "57P02", "57P03", "08000", "08003", "08006", "53300")
+# 57P01-57P03: the server is stopping or starting; 25P03: we stood still; 08xxx: the connection;
+# 53300: too many.
+PASSING = ("57P01", "57P02", "57P03", "25P03", "08000", "08003", "08006", "53300")
 STATEMENT_TIMEOUT, LOCK_TIMEOUT = "57014", "55P03"
 TRIES = 4
 BETWEEN_TRIES_S = 0.1

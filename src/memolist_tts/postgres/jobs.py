@@ -79,9 +79,13 @@ RETURNING j.id::text AS id, j."listId"::text AS list_id, lease.attempts, lease.s
 """
 
 # An ended job that the API made pending again is ordered anew: what failed is tried again.
+# Our row is held before its utterances, as a retry has it.
 FORGET = """
-DELETE FROM tts.utterance u USING tts.job t
-WHERE u.job_id = :id AND u.state = 'failed' AND t.job_id = u.job_id AND t.finished_at IS NOT NULL
+WITH ended AS (
+  SELECT t.job_id FROM tts.job t WHERE t.job_id = :id AND t.finished_at IS NOT NULL FOR UPDATE
+)
+DELETE FROM tts.utterance u USING ended
+WHERE u.job_id = :id AND u.state = 'failed'
 """
 
 # The message is on the queue: the sweep need not send another before it can have come.
@@ -104,7 +108,7 @@ WITH dead AS (
   UPDATE tts.job t
   SET lease_token = NULL, lease_until = NULL, finished_at = clock_timestamp(),
       updated_at = clock_timestamp(), error_code = 'attempts_used_up', error = :error,
-      acted_by = cast(:act AS uuid)
+      woken_at = NULL, acted_by = cast(:act AS uuid)
   FROM {jobs} j
   WHERE j.id = cast(t.job_id AS {job_id}) AND j.status IN ('pending', 'processing')
     AND (j.status = 'pending' OR t.lease_token IS NOT NULL)
@@ -134,22 +138,27 @@ ENDED = """
 SELECT card_id, language, state, shown_text, url FROM tts.utterance WHERE job_id = :id
 """
 
-# My lease, alive, the job still processing -> held (and renewed) until the transaction ends.
+# My lease, alive, the job still processing -> held (and renewed) until the transaction ends. The
+# API's row is locked after ours, and so as it is by then: what waits here for a cancel finds it
+# cancelled, and a cancel that comes later waits for what is being written.
 # `paused`: why an operator wants it to stop. What the worker itself paused for meets each run.
 HOLD = """
-UPDATE tts.job t
-SET lease_until = greatest(t.lease_until, clock_timestamp()
-                           + make_interval(secs => cast(:renew_s AS double precision))),
-    updated_at = clock_timestamp()
-FROM {jobs} j
-WHERE t.job_id = :id AND t.lease_token = cast(:lease AS uuid)
-  AND t.lease_until > clock_timestamp()
-  AND j.id = cast(:id AS {job_id}) AND j.status = 'processing'
-RETURNING t.job_id, (
+WITH mine AS (
+  UPDATE tts.job t
+  SET lease_until = greatest(t.lease_until, clock_timestamp()
+                             + make_interval(secs => cast(:renew_s AS double precision))),
+      updated_at = clock_timestamp()
+  WHERE t.job_id = :id AND t.lease_token = cast(:lease AS uuid)
+    AND t.lease_until > clock_timestamp()
+  RETURNING t.job_id
+)
+SELECT mine.job_id, (
   SELECT p.message FROM tts.pause p
   WHERE p.until > clock_timestamp() AND p.code LIKE 'operator%'
     AND (p.user_id IS NULL OR p.user_id = {user})
   ORDER BY p.paused_at LIMIT 1) AS paused
+FROM mine JOIN {jobs} j ON j.id = cast(:id AS {job_id}) AND j.status = 'processing'
+FOR NO KEY UPDATE OF j
 """
 
 # Reserved by me -> stored. Another run's word for the same clip stays as it is.

@@ -16,10 +16,11 @@ from memolist_tts.postgres.schema import Api, paused, user
 # Waiting, or processing under a dead lease of ours (another worker's job has none), and not woken
 # since it last could be: marked as woken. A message in the queue is given `again_s` before it
 # counts as lost. What this very sweep (`act`) marked is due still: a commit whose answer was lost
-# is repeated.
+# is repeated. A row that somebody holds is left for the next sweep, or one run that stands still
+# would keep all others asleep.
 DUE = """
 WITH due AS (
-  SELECT j.id::text AS job_id, {user} AS user_id
+  SELECT j.id::text AS job_id, {user} AS user_id, o.job_id IS NULL AS is_new
   FROM {jobs} j LEFT JOIN tts.job o ON o.job_id = j.id::text
   WHERE j.status IN ('pending', 'processing')
     AND (j.status = 'pending' OR o.lease_token IS NOT NULL)
@@ -33,9 +34,13 @@ WITH due AS (
     AND NOT {is_paused}
   ORDER BY j."createdAt", j.id
   LIMIT cast(:limit AS integer)
+), free AS (
+  SELECT o.job_id FROM due JOIN tts.job o ON o.job_id = due.job_id
+  FOR UPDATE OF o SKIP LOCKED
 ), marked AS (
   INSERT INTO tts.job AS t (job_id, woken_at, acted_by)
   SELECT due.job_id, clock_timestamp(), cast(:act AS uuid) FROM due
+  WHERE due.is_new OR EXISTS (SELECT 1 FROM free WHERE free.job_id = due.job_id)
   ON CONFLICT (job_id) DO UPDATE SET woken_at = excluded.woken_at, acted_by = excluded.acted_by
   RETURNING t.job_id, t.attempts, t.lease_until IS NOT NULL AS died
 )
@@ -131,29 +136,37 @@ SELECT 1 FROM tts.job t WHERE t.job_id = :id AND t.error_code = :code
 LIMIT 1
 """
 
+# Ours before the API's, as every write has it: whoever claims, flushes or settles has ended, and
+# the next statement sees what came of it.
+LOCK = """
+SELECT t.job_id FROM tts.job t WHERE t.job_id = ANY(cast(:ids AS text[]))
+ORDER BY t.job_id FOR UPDATE
+"""
+
 # failed | pending -> pending, afresh: its failures (of one code, or all) forgotten, its clips and
-# URLs kept.
+# URLs kept. Nothing is forgotten of a job that is claimed or ends at this moment.
 RETRY = """
-WITH forgotten AS (
-  DELETE FROM tts.utterance u USING {jobs} j
-  WHERE u.job_id = j.id::text AND j.id = ANY(cast(:ids AS {job_id}[])) AND u.state = 'failed'
+WITH again AS (
+  UPDATE {jobs} j SET status = 'pending'{retried}
+  WHERE j.id = ANY(cast(:ids AS {job_id}[])) AND j.status IN ('failed', 'pending')
+  RETURNING j.id::text AS id, coalesce({user}, j.id::text) AS user_id
+), forgotten AS (
+  DELETE FROM tts.utterance u USING again
+  WHERE u.job_id = again.id AND u.state = 'failed'
     AND (cast(:code AS text) IS NULL OR u.code = cast(:code AS text))
-    AND j.status IN ('failed', 'pending')
-  RETURNING u.job_id
 ), afresh AS (
   UPDATE tts.job t
-  SET attempts = 0, not_before = NULL, woken_at = NULL,
-      failed = t.failed - (SELECT count(*) FROM forgotten f WHERE f.job_id = t.job_id),
+  SET attempts = 0, not_before = NULL, woken_at = NULL, failed = {still_failed},
       stop_code = NULL, stop = NULL, error_code = NULL, error = NULL, finished_at = NULL
-  FROM {jobs} j
-  WHERE t.job_id = j.id::text AND j.id = ANY(cast(:ids AS {job_id}[]))
-    AND j.status IN ('failed', 'pending')
-  RETURNING t.job_id, t.failed
+  FROM again j
+  WHERE t.job_id = j.id
 )
-UPDATE {jobs} j SET status = 'pending'{retried}
-WHERE j.id = ANY(cast(:ids AS {job_id}[])) AND j.status IN ('failed', 'pending')
-RETURNING j.id::text AS id, coalesce({user}, j.id::text) AS user_id
+SELECT id, user_id FROM again
 """
+STILL_FAILED = """(
+        SELECT count(*) FROM tts.utterance u
+        WHERE u.job_id = j.id::text AND u.state = 'failed' AND cast(:code AS text) IS NOT NULL
+          AND u.code IS DISTINCT FROM cast(:code AS text))"""
 
 # What the worker itself paused, for money or key, may be tried again, and at once.
 UNPAUSE = "DELETE FROM tts.pause WHERE code NOT LIKE 'operator%'"
@@ -192,17 +205,19 @@ SET message = excluded.message, until = excluded.until, paused_at = clock_timest
 
 # pending | processing -> failed. Whoever works on it stops at the next flush and lets its lease
 # go then: until it has, a retry must not pay for what is being spoken.
-# Never `cancelled`: the API's enum may not know it.
+# Never `cancelled`: the API's enum may not know it. No row touched: ours is to be rolled back.
 CANCEL = """
 WITH void AS (
   INSERT INTO tts.job AS t (job_id, error_code, error, finished_at, acted_by)
   SELECT j.id::text, 'cancelled', :error, clock_timestamp(), cast(:act AS uuid) FROM {jobs} j
   WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
   ON CONFLICT (job_id) DO UPDATE
-  SET error_code = excluded.error_code, error = excluded.error,
+  SET error_code = excluded.error_code, error = excluded.error, woken_at = NULL,
       finished_at = excluded.finished_at, acted_by = excluded.acted_by
+  RETURNING t.job_id
 )
 UPDATE {jobs} j SET status = 'failed'{cancelled}
+FROM void
 WHERE j.id = cast(:id AS {job_id}) AND j.status IN ('pending', 'processing')
 RETURNING j.id::text AS id
 """
@@ -210,8 +225,11 @@ RETURNING j.id::text AS id
 # Did this very call cancel it?
 CANCELLED_BY = "SELECT 1 AS found FROM tts.job WHERE job_id = :id AND acted_by = cast(:act AS uuid)"
 
-STILL_FAILED = "coalesce((SELECT a.failed FROM afresh a WHERE a.job_id = j.id::text), 0)"
 CANCELLED = "Cancelled by an operator; `memolist-tts retry` takes it up again."
+
+
+class _NotCancelled(Exception):
+    """Undoes a cancel: the job has ended meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +273,11 @@ class Operator:
             completedAt=jobs.now("completedAt"),
             errorMessage=jobs.fitting("errorMessage", "cast(:error AS text)"),
         )
-        self._names = columns | {"retried": f", {retried}", "cancelled": f", {cancelled}"}
+        self._names = columns | {
+            "retried": f", {retried}",
+            "cancelled": f", {cancelled}",
+            "still_failed": STILL_FAILED,
+        }
 
     def _rows(self, template: str, **params: object) -> list[Row]:
         sql = template.format(**self._names)
@@ -334,14 +356,31 @@ class Operator:
         ids = [each for each in known if each is not None]
         self._rows(UNPAUSE)
         self._rows(UNBLOCK)
-        return {row["id"]: row["user_id"] for row in self._rows(RETRY, ids=ids, code=code)}
+        sql = RETRY.format(**self._names)
+
+        def work(tx: Transaction) -> list[Row]:
+            tx.rows(LOCK, ids=ids)
+            return tx.rows(sql, ids=ids, code=code)
+
+        return {row["id"]: row["user_id"] for row in self._database.transaction(work)}
 
     def cancel(self, job_id: str) -> bool:
         """Fail a job that waits or runs, as `cancelled`. False: it has ended already."""
         act = str(uuid.uuid4())
         known = self._table.value("id", job_id)
-        rows = self._rows(CANCEL, id=known, error=CANCELLED, act=act)
-        return bool(rows or self._rows(CANCELLED_BY, id=known, act=act))
+        sql = CANCEL.format(**self._names)
+
+        def work(tx: Transaction) -> None:
+            if tx.is_repeat and tx.rows(CANCELLED_BY, id=known, act=act):
+                return
+            if not tx.rows(sql, id=known, error=CANCELLED, act=act):
+                raise _NotCancelled
+
+        try:
+            self._database.transaction(work)
+        except _NotCancelled:
+            return False
+        return True
 
     def pause(self, message: str, *, user: str | None, for_s: float | None) -> None:
         """Let no job (of this user) be claimed or go on, for a time or until `resume`."""

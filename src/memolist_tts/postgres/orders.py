@@ -45,7 +45,6 @@ SET say = CASE WHEN cast(:say AS text) IS NULL THEN d.say ELSE excluded.say END,
 # what it asked of the card is still in force.
 LAST = """
 SELECT s.job_id, s.old_url, u.url AS new_url, u.clip_key, u.clip_take,
-       j.status::text IN ('pending', 'processing') AS is_open,
        coalesce(u.state IN ('spoken', 'reused'), false) AS is_spoken,
        EXISTS (
          SELECT 1 FROM tts.clip g
@@ -56,7 +55,6 @@ FROM tts.selection s
 LEFT JOIN tts.utterance u
   ON u.job_id = s.job_id AND u.card_id = s.card_id AND u.language = s.language
 LEFT JOIN tts.direction d ON d.card_id = s.card_id AND d.language = s.language
-LEFT JOIN {jobs} j ON j.id = cast(s.job_id AS {job_id})
 WHERE s.card_id = :card_id AND s.language = :language AND s.undone_at IS NULL
   AND (u.state IN ('spoken', 'reused')
        OR (s.old_say, s.old_hint) IS DISTINCT FROM (d.say, d.hint))
@@ -68,6 +66,23 @@ UNDO = """
 UPDATE tts.selection SET undone_at = clock_timestamp()
 WHERE job_id = :id AND card_id = :card_id AND language = :language AND undone_at IS NULL
 RETURNING old_say, old_hint
+"""
+# Whether its job may speak it, or just has; held so until the undo is done, a retry waits.
+IS_OPEN = """
+SELECT j.status::text IN ('pending', 'processing') OR EXISTS (
+  SELECT 1 FROM tts.utterance u
+  WHERE u.job_id = :id AND u.card_id = :card_id AND u.language = :language
+    AND u.state IN ('spoken', 'reused')) AS is_open
+FROM {jobs} j WHERE j.id = cast(:id AS {job_id})
+FOR NO KEY UPDATE OF j
+"""
+
+# Seen to be unused -> about to be given to its card again; not what has been deleted meanwhile.
+KEEP = """
+UPDATE tts.clip SET unused_since = CASE WHEN deleted_at IS NOT NULL THEN unused_since END
+WHERE key = substring(cast(:url AS text) FROM '([^/]+)-[0-9]+\\.mp3$')
+  AND object_name = substring(cast(:url AS text) FROM '[^/]+$')
+RETURNING deleted_at IS NOT NULL AS is_gone
 """
 PUT_BACK = """
 UPDATE {cards} c SET {url} = :old_url{card_touched}
@@ -178,6 +193,8 @@ class Orders:
             if not (before := tx.rows(UNDO, id=last["job_id"], **where)):
                 # Done already: by this statement's lost answer, or by somebody else.
                 return
+            if not last["is_spoken"]:
+                self._check_closed(tx, last["job_id"], where)
             say, hint = before[0]["old_say"], before[0]["old_hint"]
             tx.rows(UNDIRECT, **where)
             if say is not None or hint is not None:
@@ -194,20 +211,21 @@ class Orders:
         return (last["new_url"], last["old_url"]) if last["is_spoken"] else None
 
     def _last(self, card_id: str, where: Mapping[str, str]) -> Row:
-        sql = LAST.format(jobs=self._api.jobs.name, job_id=self._api.jobs.cast("id"))
-
         def find(tx: Transaction) -> list[Row]:
-            return tx.rows(sql, **where)
+            return tx.rows(LAST, **where)
 
         last = next(iter(self._database.transaction(find)), None)
         if last is None or (last["is_spoken"] and not _has_old(last)):
-            raise MemolistError(f"card {card_id} has no retake in {where['language']!r} to undo")
-        if last["is_open"] and not last["is_spoken"]:
-            raise MemolistError(
-                f"the last retake of card {card_id} is under way: "
-                f"wait, or `memolist-tts cancel {last['job_id']}` first"
-            )
+            raise _nothing_to_undo(card_id, where["language"])
         return last
+
+    def _check_closed(self, tx: Transaction, job_id: str, where: Mapping[str, str]) -> None:
+        sql = IS_OPEN.format(jobs=self._api.jobs.name, job_id=self._api.jobs.cast("id"))
+        if any(row["is_open"] for row in tx.rows(sql, id=job_id, **where)):
+            raise MemolistError(
+                f"the last retake of card {where['card_id']} is under way: "
+                f"wait, or `memolist-tts cancel {job_id}` first"
+            )
 
     def _put_back(self, tx: Transaction, card_id: str, language: Language, last: Row) -> None:
         cards = self._api.cards
@@ -218,6 +236,8 @@ class Orders:
             url=quoted(language.url_column),
             card_touched=f", {touched}" if touched else "",
         )
+        if any(row["is_gone"] for row in tx.rows(KEEP, url=last["old_url"])):
+            raise _nothing_to_undo(card_id, language.code)
         if not tx.rows(sql, card_id=card_id, old_url=last["old_url"], new_url=last["new_url"]):
             raise _NotPutBack
         if f"/{last['clip_key']}-" in last["old_url"]:
@@ -246,6 +266,10 @@ class Orders:
             return tx.rows(WORDS)
 
         return self._database.transaction(work)
+
+
+def _nothing_to_undo(card_id: str, language: str) -> MemolistError:
+    return MemolistError(f"card {card_id} has no retake in {language!r} to undo")
 
 
 def _has_old(last: Row) -> bool:
