@@ -16,7 +16,7 @@ from local.job import follow
 from local.schema import MINIMAL
 from local.speech import SpeechServer
 from memolist_tts.assemble import Worker
-from memolist_tts.core.model import HandedBack, Report
+from memolist_tts.core.model import Completed, HandedBack, Report
 from memolist_tts.poll import poll
 from memolist_tts.settings import Needs, Settings
 
@@ -143,6 +143,17 @@ def test_one_s_own_jobs_end_nobody_s_turn(place: Place) -> None:
     report = place.worker.run(first, seconds=60, halt=place.halt)
 
     assert not isinstance(report.outcome, HandedBack)
+
+
+def test_a_job_of_which_nothing_is_left_is_completed_whoever_waits(place: Place) -> None:
+    place.speech.set_latency(0.5)
+    first = place.api.add_job(place.api.add_list([("The only card.", "")]), userId="busy")
+    place.job("quiet", cards=1)
+
+    report = place.worker.run(first, seconds=60, halt=place.halt)
+
+    assert report.outcome == Completed()
+    assert place.api.job(first)["status"] == "completed"
 
 
 def test_a_user_served_a_moment_ago_has_the_next_turn_where_another_has_had_more(

@@ -75,15 +75,14 @@ def test_a_half_paid_text_that_rests_is_finished_though_the_job_is_paused(
 ) -> None:
     job_id = job_over(deployment, LONG)
     deployment.speech.add_fault("unavailable", match=LAST_WORDS, times=1)
+    operator = deployment.worker().operator
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(deployment.go, job_id)
         wait_for(lambda: len(deployment.speech.requests) == 2)
-        deployment.told("pause")
-        assert isinstance(running.result().outcome, HandedBack)
-    go_on(deployment)
+        operator.pause("a look", user=None, for_s=None)
+        assert running.result().outcome == Completed()
 
-    assert deployment.go(job_id).outcome == Completed()
     assert asked(deployment) == [1, 1]
 
 

@@ -153,6 +153,7 @@ class Session:
         self._to_look: deque[Work] = deque()
         for work in works:
             (self._to_look if work.look_first else self._ready).append(work)
+        self._left = len(self._to_look) + len(self._ready)
         self._resting: list[Work] = []
         self._under_way: dict[ClipId, Work] = {}
         self.started: set[ClipId] = set()
@@ -264,6 +265,10 @@ class Session:
 
     def _take_ended(self) -> list[Spoken]:
         ended, self._ended = self._ended, []
+        self._left -= len(ended)
+        if not self._left:
+            # There is nothing to go on with: whatever was to stop it, the job isn't to wait.
+            self.stop = None
         return ended
 
     # What may start
@@ -620,7 +625,7 @@ class Session:
 
     def _stop(self, stop: Stop) -> None:
         # The first reason stands, unless a person has to act.
-        if self.stop is None or (stop.rings and not self.stop.rings):
+        if self._left and (self.stop is None or (stop.rings and not self.stop.rings)):
             self.stop = stop
             self._ready = deque(sorted(self._ready, key=lambda work: not work.parts))
 
