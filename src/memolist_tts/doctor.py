@@ -30,6 +30,9 @@ from memolist_tts.speech.models import known, told_of
 MOST_SKEW_S = 5.0
 """Between this clock and the database's: signatures live on the one, leases on the other."""
 SPEAK_TIMEOUT_S = 20.0
+EVER_S = 100 * 365 * 86_400.0
+SAMPLE = 5
+"""Clips that are looked for; `verify` looks for all."""
 WORD = "Memolist."
 """Said by --speak: a name is the same in every language."""
 UNASKED = "not asked for a word: what it costs can't be written down. Mend the database first"
@@ -66,12 +69,14 @@ def examine(worker: Worker, *, speak: bool = False) -> Iterator[Finding]:
     database = list(_examine_database(worker))
     yield from database
     yield _found("storage", _storage, worker)
+    has_books = all(each.state is not State.FAULT for each in database)
+    if has_books:
+        yield _found("clips", _clips, worker)
     yield _found("queue", _queue, worker)
     provider = list(_examine_provider(worker))
     yield from provider
     if any(each.state is State.FAULT for each in provider):
         return
-    has_books = all(each.state is not State.FAULT for each in database)
     for language in worker.settings.LANGUAGES:
         if speak and not has_books:
             yield Finding(f"voice {language.code}", State.WARNING, UNASKED)
@@ -170,6 +175,22 @@ def _storage(worker: Worker) -> tuple[State, str]:
     if settings.STORAGE_TYPE == "s3":
         return State.OK, f"s3://{settings.AWS_S3_BUCKET} takes clips"
     return State.OK, f"{settings.LOCAL_STORAGE_PATH.resolve()} takes clips"
+
+
+def _clips(worker: Worker) -> tuple[State, str]:
+    """Whether the store is the one that the clips were put in: jobs reuse them without asking it."""
+    page = next(worker.stock.stored(since_s=EVER_S), ())
+    looked = page[:: max(1, len(page) // SAMPLE)][:SAMPLE]
+    missing = sum(worker.storage.size(row["object_name"]) is None for row in looked)
+    if not missing:
+        return State.OK, f"{counted(len(looked), 'clip')} looked for, and found in the store"
+    return (
+        State.FAULT,
+        f"{missing} of {counted(len(looked), 'clip')} looked for {'is' if missing == 1 else 'are'} "
+        "not in the store, and jobs give cards their URLs all the same. If the store has changed "
+        "(STORAGE_TYPE, LOCAL_STORAGE_PATH, AWS_S3_BUCKET), copy the former one's files there; "
+        "`memolist-tts verify` names each that is missing",
+    )
 
 
 def _queue(worker: Worker) -> tuple[State, str]:

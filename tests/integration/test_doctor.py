@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import run
+from deployment import Deployment
 from scripted_http import Answer, ScriptedHttp
 
 from local.speech import SpeechServer
@@ -18,8 +19,8 @@ from tests.conftest import Queue
 KEY = "sk-of-the-doctor"
 MOVE = "Set TTS_PROVIDER=chat and unset TTS_MODEL."
 PARTS = [
-    "database", "tables", "indexes", "clock", "pauses", "canary", "storage", "queue", "key",
-    "model", "shutdown", "voice en", "voice fr",
+    "database", "tables", "indexes", "clock", "pauses", "canary", "storage", "clips", "queue",
+    "key", "model", "shutdown", "voice en", "voice fr",
 ]  # fmt: skip
 
 
@@ -197,6 +198,19 @@ def test_a_queue_that_answers_is_well_and_gets_no_message(patient: Patient, sqs:
 
     assert patient.findings(code=0, **aws)["queue"] == ("ok", f"{sqs.url} answers")
     assert sqs.bodies() == []
+
+
+def test_a_store_that_the_clips_are_not_in_is_a_fault(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    deployment.spoken_list(("apple", "pomme"), ("bread", "pain"))
+
+    here = deployment.command("doctor")
+    elsewhere = deployment.command("doctor", LOCAL_STORAGE_PATH=str(tmp_path / "another"))
+
+    assert "✓ clips: 4 clips looked for, and found in the store" in here.stdout
+    assert elsewhere.returncode == 3
+    assert "✗ clips: 4 of 4 clips looked for are not in the store" in elsewhere.stdout
 
 
 def test_a_person_sees_a_line_for_each_part(patient: Patient) -> None:
