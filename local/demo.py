@@ -24,13 +24,16 @@ from rich.table import Table
 from rich.text import Text
 
 from local.api import Api
+from local.aws import AwsError
 from local.check import AUDIBLE, faults
 from local.deck import SAMPLE, Deck, DeckError, read_deck
 from local.job import JobStalled, Utterance, follow, order, utterances
 from local.job import Progress as JobProgress
 from local.page import Cards, Entry, counted, write_page
+from local.postgres import PostgresError
 from local.stack import Embedded, Provider, embedded
 
+WAYS = ("auto", "endpoint", "chat", "realtime")
 TEXT_WIDTH = 70
 """A longer text goes on below itself."""
 
@@ -43,18 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status."""
     options = _options(arguments)
     console = Console(highlight=False)
+    _keep_to_this_machine()
     try:
         provider = _provider(os.environ)
         deck = read_deck(Path(options.deck or SAMPLE))
         title = Path(options.deck).name if options.deck else _size(deck)
         wrong = _run(console, deck, title, provider, options)
-    except (DeckError, DemoError) as error:
+    except (DeckError, DemoError, AwsError, PostgresError) as error:
         wrong = [str(error)]
     except KeyboardInterrupt:
         return 130
     for each in wrong:
         console.print(f"✗ {each}", style="red", markup=False, soft_wrap=True)
     return 1 if wrong else 0
+
+
+def _keep_to_this_machine() -> None:
+    """What runs here isn't behind a proxy, and no account of the user's is asked for."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+    os.environ.pop("AWS_PROFILE", None)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -84,6 +95,13 @@ def _provider(environ: Mapping[str, str]) -> Provider | None:
             raise DemoError(f"DEMO_VOICE={other} is unknown: write openai, or leave it out")
 
 
+def _way(environ: Mapping[str, str]) -> str:
+    way = environ.get("TTS_PROVIDER", "").strip() or "auto"
+    if way not in WAYS:
+        raise DemoError(f"TTS_PROVIDER={way} is unknown: write one of {', '.join(WAYS)}")
+    return way
+
+
 def _size(deck: Deck) -> str:
     return f"A deck of {counted(len(deck.phrases), 'card')}"
 
@@ -103,7 +121,7 @@ def _run(
                 embedded(
                     public_base_url=audio.as_uri(),
                     provider=provider,
-                    tts_provider=os.environ.get("TTS_PROVIDER") or "auto",
+                    tts_provider=_way(os.environ),
                 )
             )
             api = running.enter_context(Api(stack.database_url))

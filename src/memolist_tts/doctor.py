@@ -178,7 +178,7 @@ def _storage(worker: Worker) -> tuple[State, str]:
 
 
 def _clips(worker: Worker) -> tuple[State, str]:
-    """Whether the store is the one that the clips were put in: jobs reuse them without asking it."""
+    """Whether the store is the one that has the clips: jobs reuse them without asking it."""
     page = next(worker.stock.stored(since_s=EVER_S), ())
     looked = page[:: max(1, len(page) // SAMPLE)][:SAMPLE]
     missing = sum(worker.storage.size(row["object_name"]) is None for row in looked)

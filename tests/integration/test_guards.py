@@ -114,3 +114,20 @@ def test_a_run_that_stood_still_takes_no_clip_from_the_job_s_later_run(
     jobs.abandon(former, begun=())
     speakers = deployment.api.rows("SELECT DISTINCT speaker::text AS lease FROM tts.clip")
     assert [row["lease"] for row in speakers] == [later.lease]
+
+
+def test_a_job_that_the_api_cancels_and_starts_again_has_not_died(
+    deployment: Deployment, held: Held
+) -> None:
+    jobs, job, _result = held
+    for _ in range(3):
+        deployment.api.rows("""UPDATE "TtsJob" SET status = 'failed'""")
+        with pytest.raises(LeaseLost):
+            jobs.flush(job, [], [], total=2, renew_s=0)
+        jobs.abandon(job, begun=())
+        deployment.api.rows("""UPDATE "TtsJob" SET status = 'pending'""")
+        again = jobs.claim(job.id, lease_s=60)
+        assert again is not None
+        job = again
+
+    assert deployment.api.rows("SELECT attempts FROM tts.job") == [{"attempts": 1}]

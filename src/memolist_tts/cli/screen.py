@@ -33,6 +33,8 @@ MOST_SHOWN = 200
 """Characters of a card's text."""
 GAP = 2
 """Between the columns of a table."""
+LONGEST_S = 5_300 * 604_800.0
+"""A hundred years and a little."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -41,7 +43,10 @@ def seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip().lower())
     if match is None or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} isn't a time such as 90s, 30m, 2h, 1d or 1w")
-    return float(match[1]) * _UNITS[match[2]]
+    found = float(match[1]) * _UNITS[match[2]]
+    if found > LONGEST_S:
+        raise typer.BadParameter(f"{text!r} is longer than a hundred years (5200w)")
+    return found
 
 
 def emit(value: object) -> None:

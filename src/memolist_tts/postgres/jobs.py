@@ -271,9 +271,10 @@ WHERE speaker = cast(:lease AS uuid) AND stored_at IS NULL
   AND key || ':' || take = ANY(cast(:begun AS text[]))
 """
 
-# A lost job's lease ends now: whoever waits for its clips need not wait for it to run out.
+# A lost job's lease ends now: whoever waits for its clips need not wait for it to run out. Nobody
+# died of it: where the API starts the job again, the attempt doesn't count.
 ABANDON = """
-UPDATE tts.job SET lease_until = clock_timestamp()
+UPDATE tts.job SET lease_until = clock_timestamp(), attempts = cast(:attempts AS integer)
 WHERE job_id = :id AND lease_token = cast(:lease AS uuid)
 """
 
@@ -546,7 +547,7 @@ class Jobs:
 
         def work(tx: Transaction) -> None:
             release(tx, job, begun)
-            tx.rows(ABANDON, id=job.id, lease=job.lease)
+            tx.rows(ABANDON, id=job.id, lease=job.lease, attempts=job.attempts_before)
 
         self._database.transaction(work)
 
