@@ -290,8 +290,10 @@ def test_a_time_that_is_none_is_refused(deployment: Deployment) -> None:
     assert "'soon' isn't a time such as 90s, 30m, 2h, 1d or 1w" in shown.stderr
 
 
-def test_a_time_beyond_what_a_database_can_reckon_is_wrong_usage(database: str) -> None:
-    shown = run("pause", "--for", "99999999999d", DATABASE_URL=database)
+def test_a_time_beyond_what_a_database_can_reckon_is_wrong_usage(
+    deployment: Deployment,
+) -> None:
+    shown = deployment.command("pause", "--for", "99999999999d")
 
     assert shown.returncode == 2
     assert "'99999999999d' is longer than a hundred years (5200w)" in shown.stderr
