@@ -398,6 +398,17 @@ def test_a_hint_of_before_is_told_to_be_unsent_where_the_model_takes_none(
     assert re.search(r"not sent +--hint: tts-1", shown)
 
 
+def test_a_card_that_is_edited_is_not_read_in_its_former_words(deployment: Deployment) -> None:
+    (card,) = deployment.spoken_list(("Reims", ""))
+    deployment.told("retake", card["id"], "en", "--say", "Rance")
+    deployment.api.rows("""UPDATE "Card" SET "textEn" = 'bread', "audioEnUrl" = NULL""")
+    deployment.go(deployment.api.add_job(card["listId"]))
+    deployment.api.rows("""UPDATE "Card" SET "textEn" = 'Reims', "audioEnUrl" = NULL""")
+    deployment.go(deployment.api.add_job(card["listId"]))
+
+    assert deployment.asked == ["Reims", "Rance", "bread"]
+
+
 def test_a_retake_keeps_the_voice_that_the_card_has(deployment: Deployment) -> None:
     (card,) = deployment.spoken_list(("apple", ""), VOICE_EN="nova")
 

@@ -33,6 +33,7 @@ class Pick:
 
     card_id: str
     language: str
+    shown: str | None
     old_url: str | None
     voice: str | None
 
@@ -115,6 +116,7 @@ def orders(found: Iterable[Found], most_cards: int) -> list[Order]:
         pick = Pick(
             card_id=phrase.card_id,
             language=phrase.language,
+            shown=phrase.shown,
             old_url=phrase.url,
             voice=phrase.voice,
         )

@@ -19,7 +19,7 @@ LEXICON = "SELECT language, word, said FROM tts.lexicon ORDER BY language, word"
 
 # How an operator wants cards said.
 DIRECTIONS = """
-SELECT card_id, language, say, hint FROM tts.direction
+SELECT card_id, language, say, hint, shown FROM tts.direction
 WHERE card_id = ANY(cast(:ids AS text[]))
 """
 
@@ -150,13 +150,17 @@ def lexicon(tx: Transaction) -> dict[str, dict[str, str]]:
 
 
 def directed(tx: Transaction, phrases: Sequence[Phrase]) -> list[Phrase]:
-    """The phrases as an operator wants them said."""
+    """The phrases as an operator wants them said; other words only for the text he heard."""
     if not phrases:
         return []
     ids = sorted({phrase.card_id for phrase in phrases})
     found = {(row["card_id"], row["language"]): row for row in tx.rows(DIRECTIONS, ids=ids)}
     return [
-        replace(phrase, say=row["say"], hint=row["hint"])
+        replace(
+            phrase,
+            say=row["say"] if row["shown"] in (None, phrase.shown) else None,
+            hint=row["hint"],
+        )
         if (row := found.get((phrase.card_id, phrase.language)))
         else phrase
         for phrase in phrases

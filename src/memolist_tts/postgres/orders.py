@@ -31,13 +31,16 @@ LEFT JOIN tts.direction d ON d.card_id = x.card_id AND d.language = x.language
 ON CONFLICT (job_id, card_id, language) DO NOTHING
 """
 
-# How a card is said from now on; NULL leaves a part as it is, '' takes it away.
+# How a card is said from now on, the words as long as it shows this text; NULL leaves a part as it
+# is, '' takes it away.
 DIRECT = """
-INSERT INTO tts.direction AS d (card_id, language, say, hint)
-VALUES (:card_id, :language, nullif(cast(:say AS text), ''), nullif(cast(:hint AS text), ''))
+INSERT INTO tts.direction AS d (card_id, language, say, hint, shown)
+VALUES (:card_id, :language, nullif(cast(:say AS text), ''), nullif(cast(:hint AS text), ''),
+        cast(:shown AS text))
 ON CONFLICT (card_id, language) DO UPDATE
 SET say = CASE WHEN cast(:say AS text) IS NULL THEN d.say ELSE excluded.say END,
     hint = CASE WHEN cast(:hint AS text) IS NULL THEN d.hint ELSE excluded.hint END,
+    shown = CASE WHEN cast(:say AS text) IS NULL THEN d.shown ELSE excluded.shown END,
     updated_at = clock_timestamp()
 """
 
@@ -164,6 +167,7 @@ class Orders:
                     language=pick.language,
                     say=direction.say if direction else None,
                     hint=direction.hint if direction else None,
+                    shown=pick.shown,
                 )
             tx.rows(self._insert, id=job_id, list_id=order.list_id)
 
@@ -198,7 +202,7 @@ class Orders:
             say, hint = before[0]["old_say"], before[0]["old_hint"]
             tx.rows(UNDIRECT, **where)
             if say is not None or hint is not None:
-                tx.rows(DIRECT, **where, say=say, hint=hint)
+                tx.rows(DIRECT, **where, say=say, hint=hint, shown=None)
             if last["is_spoken"]:
                 self._put_back(tx, known, language, last)
 
