@@ -31,7 +31,7 @@ demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv, TTS_PR
 	@$(BIN)/python -m local.demo $(if $(DECK),"$(DECK)") $(DEMO_FLAGS)
 
 test: $(VENV)/dev.stamp ## Every test, on real servers
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What speaks a job, once more by the other two routes.
 SPEAKING := $(addprefix tests/integration/test_,worker.py front_doors.py poll.py cli.py)
