@@ -14,7 +14,15 @@ from deployment import Deployment
 
 from memolist_tts.core import plan, purse, speaking
 from memolist_tts.core.errors import DatabaseError, StorageError
-from memolist_tts.core.model import Completed, HandedBack, Line, Lost, Options, Phrase
+from memolist_tts.core.model import (
+    Completed,
+    HandedBack,
+    Line,
+    Lost,
+    Options,
+    Phrase,
+    Report,
+)
 from memolist_tts.core.orders import line_usd
 from memolist_tts.core.preview import speak_line
 
@@ -165,17 +173,21 @@ def test_a_clip_whose_put_was_not_heard_of_is_looked_for(
     assert deployment.asked == ["apple"]
 
 
-def test_a_half_paid_text_goes_on_before_a_line_for_which_there_is_no_money(
-    deployment: Deployment,
-) -> None:
+def run_short_of_money(deployment: Deployment, fault: str, **rule: Any) -> Report:
+    """A run over a text in two parts and another, with money for the first of them alone."""
     deployment.settings["MAX_IN_FLIGHT"] = "1"
     whole, more = (line_usd(line_of(deployment, text)) for text in (LONG, "apple"))
     assert whole
     assert more
     job_id = job_over(deployment, LONG, "apple")
-    deployment.speech.add_fault("unavailable", match=LAST_WORDS, times=1)
+    deployment.speech.add_fault(fault, match=LAST_WORDS, **rule)
+    return deployment.go(job_id, JOB_BUDGET_USD=f"{whole + more / 2:.6f}")
 
-    report = deployment.go(job_id, JOB_BUDGET_USD=f"{whole + more / 2:.6f}")
+
+def test_a_half_paid_text_goes_on_before_a_line_for_which_there_is_no_money(
+    deployment: Deployment,
+) -> None:
+    report = run_short_of_money(deployment, "unavailable", times=1)
 
     assert isinstance(report.outcome, HandedBack)
     assert report.outcome.stop.code == "job_budget_reached"
@@ -186,17 +198,28 @@ def test_a_half_paid_text_goes_on_before_a_line_for_which_there_is_no_money(
 def test_what_was_set_aside_for_a_text_that_is_refused_is_free_again(
     deployment: Deployment,
 ) -> None:
-    deployment.settings["MAX_IN_FLIGHT"] = "1"
-    whole, more = (line_usd(line_of(deployment, text)) for text in (LONG, "apple"))
-    assert whole
-    assert more
-    job_id = job_over(deployment, LONG, "apple")
-    deployment.speech.add_fault("refused", match=LAST_WORDS)
-
-    deployment.go(job_id, JOB_BUDGET_USD=f"{whole + more / 2:.6f}")
+    run_short_of_money(deployment, "refused")
 
     assert "apple" in deployment.asked
     assert deployment.api.rows("SELECT * FROM tts.hold") == []
+
+
+def test_what_was_set_aside_for_calls_that_nobody_waited_for_stays(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speaking, "LONGEST_CALL_S", 0.5)
+    monkeypatch.setattr(speaking, "BACK_OFF_S", 0.01)
+    deployment.settings["JOB_BUDGET_USD"] = "1"
+    job_id = job_over(deployment, "apple")
+    usd = line_usd(line_of(deployment, "apple"))
+    assert usd
+    deployment.speech.add_fault("hold")
+
+    report = deployment.go(job_id)
+    deployment.speech.clear_faults()
+
+    (held,) = deployment.api.rows("SELECT usd::double precision FROM tts.hold")
+    assert held["usd"] == pytest.approx(report.tally.requests * usd, abs=1e-5)
 
 
 def test_a_clip_that_a_preview_paid_for_is_kept_though_the_ledger_is_away(

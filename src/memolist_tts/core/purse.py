@@ -37,6 +37,8 @@ class Purse:
     """Set aside, and for no call yet."""
     _flying: dict[ClipId, float] = field(default_factory=dict)
     """Set aside for calls under way, and for takes of which a part is still to come."""
+    _adrift: set[ClipId] = field(default_factory=set)
+    """Clips of which a call was abandoned."""
     _abandoned: float = 0.0
     """Set aside for calls that nobody waits for any more: they may be billed."""
     _sums: dict[tuple[str, str, str, bool], _Sum] = field(default_factory=dict)
@@ -92,10 +94,18 @@ class Purse:
         total.cost_usd += cost_usd - work.booked_usd
         work.booked_characters, work.booked_usd = work.characters, cost_usd
 
+    def abandon(self, work: Work) -> None:
+        """Nobody waits for the line's call any more: it may be billed."""
+        self._adrift.add(work.clip)
+
     def let_go(self, work: Work) -> None:
         """A line goes no further: what was set aside for its later parts is free again."""
-        if self._flying.pop(work.clip, None) is not None:
-            self._is_refused = self._is_written = False
+        usd = self._flying.pop(work.clip, None)
+        if usd is None:
+            return
+        if work.clip in self._adrift:
+            self._abandoned += usd
+        self._is_refused = self._is_written = False
 
     def write(self) -> None:
         """Bring the ledger up to date, if there is anything new."""

@@ -153,7 +153,7 @@ class Session:
         self._to_look: deque[Work] = deque()
         for work in works:
             (self._to_look if work.look_first else self._ready).append(work)
-        self._left = len(self._to_look) + len(self._ready)
+        self._unended = len(self._to_look) + len(self._ready)
         self._resting: list[Work] = []
         self._under_way: dict[ClipId, Work] = {}
         self.started: set[ClipId] = set()
@@ -166,7 +166,7 @@ class Session:
         self._slots = Slots(pace, terms.clock)
         self._finish_by = terms.deadline
         self._has_spoken = terms.has_spoken
-        self._is_left = False
+        self._has_no_taker = False
         self._perhaps_stored: set[ClipId] = set()
         self.stop: Stop | None = None
         self.figures = Figures()
@@ -222,7 +222,7 @@ class Session:
 
     def _see_out(self) -> None:
         """Nobody takes the ends any more: what is under way is stored for the next run."""
-        self._is_left = True
+        self._has_no_taker = True
         self._stop(OUT_OF_TIME)
         self._finish_by = min(self._finish_by, self._terms.clock() + TERMINATION_GRACE_S)
         while self._has_more():
@@ -248,7 +248,7 @@ class Session:
 
     def _is_half_paid(self, work: Work) -> bool:
         """Whether the rest of a text is asked for though the run is to stop."""
-        is_ours = not self._is_left and self._is_leased()
+        is_ours = not self._has_no_taker and self._is_leased()
         can_go_on = self.stop is not None and not self.stop.rings
         return bool(work.parts) and not work.has_sound_take and can_go_on and is_ours
 
@@ -265,8 +265,8 @@ class Session:
 
     def _take_ended(self) -> list[Spoken]:
         ended, self._ended = self._ended, []
-        self._left -= len(ended)
-        if not self._left:
+        self._unended -= len(ended)
+        if not self._unended:
             # There is nothing to go on with: whatever was to stop it, the job isn't to wait.
             self.stop = None
         return ended
@@ -298,6 +298,7 @@ class Session:
         """A call that drips: whatever it still brings is stored, but not waited for."""
         del self._calls[ticket]
         self._under_way.pop(ticket.work.clip, None)
+        self._terms.purse.abandon(ticket.work)
         self._crew.give_up_on_one()
         told = f"no end after {LONGEST_CALL_S:.0f} s"
         self._fell(ticket.work.apart(), NetworkFault(f"The provider's answer has {told}."))
@@ -481,7 +482,7 @@ class Session:
                 f"The model did not read the text as it is in {takes_made}; in the last such one "
                 f"{ending.reason}. Reword the card, or use another voice, model or TTS_PROVIDER."
             )
-        spoken = self._given_up(work, Given(code=ending.code, message=message))
+        spoken = self._told(work, Given(code=ending.code, message=message))
         if ending.lacks is None or self._has_stored:
             self._ended.append(spoken)
             return
@@ -519,12 +520,12 @@ class Session:
             self._ready.append(work)
 
     def _end(self, work: Work, end: Stored | Given) -> None:
-        self._ended.append(_spoken(work, end))
+        self._ended.append(self._told(work, end))
         work.let_go()
 
-    def _given_up(self, work: Work, given: Given) -> Spoken:
+    def _told(self, work: Work, end: Stored | Given) -> Spoken:
         self._terms.purse.let_go(work)
-        return _spoken(work, given)
+        return _spoken(work, end)
 
     def _fell(self, work: Work, error: Exception) -> None:
         match error:
@@ -540,7 +541,6 @@ class Session:
                 self._not_stored(work, error)
             case _:
                 reason = str(error) if isinstance(error, MemolistError) else repr(error)
-                self._terms.purse.let_go(work)
                 self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
 
     def _throttled(self, work: Work) -> None:
@@ -588,7 +588,7 @@ class Session:
             return
         message = f"Failed {TRIES} times, last: {error}. Retry the job once the provider is well."
         # Held until another call is answered: only then it is this line's fault.
-        self._failing.append(self._given_up(work, Given(code=error.code, message=message)))
+        self._failing.append(self._told(work, Given(code=error.code, message=message)))
         if len(self._failing) >= OUTAGE:
             self._failing.clear()
             self._stop_for_outage(error)
@@ -600,7 +600,7 @@ class Session:
 
     def _refuse(self, work: Work, error: UtteranceRefused) -> None:
         self.figures.refused += 1
-        spoken = self._given_up(work, Given(code=error.code, message=str(error)))
+        spoken = self._told(work, Given(code=error.code, message=str(error)))
         if self._has_spoken:
             self._ended.append(spoken)
             return
@@ -625,7 +625,7 @@ class Session:
 
     def _stop(self, stop: Stop) -> None:
         # The first reason stands, unless a person has to act.
-        if self._left and (self.stop is None or (stop.rings and not self.stop.rings)):
+        if self._unended and (self.stop is None or (stop.rings and not self.stop.rings)):
             self.stop = stop
             self._ready = deque(sorted(self._ready, key=lambda work: not work.parts))
 
