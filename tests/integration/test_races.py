@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from deployment import Deployment
@@ -329,11 +329,8 @@ def test_a_retry_of_a_failed_retake_waits_for_its_undo(
 ) -> None:
     (card,) = deployment.spoken_list(("apple", ""))
     retake = failed_retake(deployment, card["id"])
-    worker, retrier = deployment.worker(), deployment.worker()
-    orders, english = worker.orders, worker.settings.LANGUAGES[0]
-    operator, held = retrier.operator, Held(worker.database, after=1)
-    undoing = pool.submit(orders.undo, card["id"], english)
-    held.wait()
+    operator = deployment.worker().operator
+    undoing, held = undo_that_stands_still(deployment, pool, card["id"], after=1)
     retrying = pool.submit(operator.retry, [retake])
     until(lambda: waits(deployment) or retrying.done())
     assert not retrying.done()
@@ -350,11 +347,8 @@ def test_a_failed_retake_that_is_taken_up_meanwhile_is_not_undone(
 ) -> None:
     (card,) = deployment.spoken_list(("apple", ""))
     retake = failed_retake(deployment, card["id"])
-    worker, retrier = deployment.worker(), deployment.worker()
-    orders, english = worker.orders, worker.settings.LANGUAGES[0]
-    operator, held = retrier.operator, Held(worker.database)
-    undoing = pool.submit(orders.undo, card["id"], english)
-    held.wait()
+    operator = deployment.worker().operator
+    undoing, held = undo_that_stands_still(deployment, pool, card["id"], after=0)
     operator.retry([retake])
     held.go()
 
@@ -371,3 +365,15 @@ def failed_retake(deployment: Deployment, card_id: str) -> str:
     told = deployment.told("retake", card_id, "en", "--say", "pear", exit_code=3)
     deployment.speech.clear_faults()
     return str(told["job"])
+
+
+def undo_that_stands_still(
+    deployment: Deployment, pool: ThreadPoolExecutor, card_id: str, *, after: int
+) -> tuple[Future[tuple[str, str] | None], Held]:
+    """An undo that is held up before its first commit, or `after` some."""
+    worker = deployment.worker()
+    orders, english = worker.orders, worker.settings.LANGUAGES[0]
+    held = Held(worker.database, after=after)
+    undoing = pool.submit(orders.undo, card_id, english)
+    held.wait()
+    return undoing, held
