@@ -26,6 +26,8 @@ from memolist_tts.core.errors import (
 )
 from memolist_tts.core.key import audio_key
 from memolist_tts.core.model import Flushed, Job, Speech, SpeechRequest
+from memolist_tts.core.mp3 import join
+from memolist_tts.core.text import parts
 from memolist_tts.postgres import connection
 from memolist_tts.postgres.connection import BEGIN, Database, Transaction
 from memolist_tts.postgres.jobs import Jobs
@@ -67,10 +69,11 @@ def silent(text: str, language: str) -> bytes:
 
 
 @cache
-def published(text: str, language: str) -> bytes:
-    """What is stored of the sound clip of `text`."""
-    mp3 = recording(text, language, 1)
-    return verdict.publishable(mp3, verdict.judge(mp3, text, language=language, speed=1.0))
+def published(spoken: str, language: str) -> bytes:
+    """What is stored of the sound clip of a spoken text."""
+    said = [recording(piece, language, 1) for piece in parts(spoken)]
+    mp3 = said[0] if len(said) == 1 else join(said)
+    return verdict.publishable(mp3, verdict.judge(mp3, spoken, language=language, speed=1.0))
 
 
 @dataclass
@@ -78,17 +81,25 @@ class Charge:
     """One answer that the provider bills."""
 
     key: str
+    """Of the clip that it is for."""
+    part: int
+    """Which of its parts was said."""
     text: str
     process: Process
     is_sound: bool
-    is_heard: bool = False
-    """Its answer reached the process."""
+    asked_at: float
+    heard_at: float = math.inf
+    """When its answer reached the process."""
     is_cut: bool = False
     """Its answer broke off on the way."""
     is_refused: bool = False
     """The store refused its clip."""
     name: str | None = None
     """Its clip reached the store under that name, or another's was found there."""
+
+    @property
+    def is_heard(self) -> bool:
+        return self.heard_at < math.inf
 
 
 @dataclass
@@ -100,6 +111,8 @@ class Provider:
     asked: Callable[[str], None] = field(default=lambda _text: None)
     charges: list[Charge] = field(default_factory=list)
     languages: dict[str, str] = field(default_factory=dict)
+    wholes: dict[str, list[str]] = field(default_factory=dict)
+    """By each part of a text that is read in parts, all of them."""
     latency_s: Callable[[], float] = field(default=lambda: LATENCY_S)
 
     def said(self, text: str) -> bytes:
@@ -123,7 +136,11 @@ class SimSpeaker:
             if isinstance(answer, Exception):
                 raise answer
             mp3 = answer if answer is not None else provider.said(text)
-            charge.append(Charge(audio_key([request]), text, self._process, answer is None))
+            pieces = provider.wholes.get(text, [text])
+            key = audio_key([{**request, "input": piece} for piece in pieces])
+            part = pieces.index(text)
+            now = provider.simulation.now
+            charge.append(Charge(key, part, text, self._process, answer is None, now))
             provider.charges += charge
             return Speech(mp3=mp3, request_id=f"req-{len(provider.charges)}")
 
@@ -135,7 +152,7 @@ class SimSpeaker:
 
         takes_s = provider.latency_s()
         speech = provider.simulation.call("speak", effect, failure, takes_s=takes_s)
-        charge[0].is_heard = True
+        charge[0].heard_at = provider.simulation.now
         return speech
 
     def rest(self) -> None:
@@ -181,14 +198,14 @@ class SimStorage:
         return self._simulation.call("put", effect, failure, takes_s=STORE_S)
 
     def _paid(self, name: str) -> list[Charge]:
-        """This process's last charge for the clip of that name."""
+        """This process's last charge for each part of the clip of that name."""
         key = name.rsplit("-", 1)[0]
-        mine = [
-            charge
+        mine = {
+            charge.part: charge
             for charge in self._provider.charges
             if charge.process is self._process and charge.key == key and charge.is_heard
-        ]
-        return mine[-1:]
+        }
+        return list(mine.values())
 
     def read(self, name: str) -> bytes | None:
         return self._call("read", lambda: self._store.objects.get(name))

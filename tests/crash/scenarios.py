@@ -11,7 +11,7 @@ from local.api import audio_urls
 from memolist_tts.core.errors import OutOfMoney, Throttled, UtteranceRefused
 from tests.crash.parts import LATENCY_S, silent
 from tests.crash.simulation import Fate, Flag
-from tests.crash.world import FOREIGN_URL, World
+from tests.crash.world import FOREIGN_URL, LONG, World
 
 Service = Callable[[], None]
 WORDS = [("apple", "pomme"), ("bread", "pain"), ("...", "pomme")]
@@ -119,6 +119,12 @@ def out_of_time(world: World) -> Sequence[Service]:
     world.lambda_s = 6.4
     world.provider.latency_s = lambda: 1.2
     return fresh(world)
+
+
+def in_parts(world: World) -> Sequence[Service]:
+    """A text of two calls, among others."""
+    world.add_job(world.add_list([("apple", "pomme"), (LONG, "pain")]))
+    return [world.at_work]
 
 
 def refused(world: World) -> Sequence[Service]:
@@ -230,6 +236,7 @@ BY_QUEUE = {
     "throttled": Scenario(throttled, ("completed",)),
     "out_of_money": Scenario(out_of_money, ("completed",)),
     "out_of_time": Scenario(out_of_time, ("completed",)),
+    "in_parts": Scenario(in_parts, ("completed",)),
     "refused": Scenario(refused, ("failed",)),
     "silent_first": Scenario(silent_first, ("completed",)),
     "edited": Scenario(edited, ("completed",)),

@@ -16,7 +16,7 @@ from memolist_tts.core.errors import (
 )
 from tests.crash.parts import silent
 from tests.crash.simulation import Fate, Process
-from tests.crash.world import FOREIGN_URL, FRENCH, Ground, World
+from tests.crash.world import FOREIGN_URL, FRENCH, LONG, Ground, World
 
 LATEST_S = 300.0
 """When the API and the operator do their last, and the last thing goes wrong."""
@@ -43,6 +43,8 @@ class Schedule:
         self.freeze = chance.choice([0.0, 0.0, 0.01])
         self.trouble = chance.choice([0.0, 0.0, 0.02, 0.1])
         self.provider_trouble = chance.choice([0.0, 0.1, 0.3])
+        self.has_long = self.world.lambda_s > 10 and chance.random() < 0.5
+        """Whether a text may be read in parts: a run must have time for all of them."""
         self.world.simulation.fates = self._fate
         self.world.provider.answer = self._answer
         self.world.provider.latency_s = lambda: chance.choice([0.05, 0.3, 1.5, 8.0])
@@ -87,15 +89,19 @@ class Schedule:
         chance = self.chance
         if not self._is_early() or chance.random() >= self.provider_trouble:
             return None
-        language = self.world.provider.languages.get(text, "en")
+        provider = self.world.provider
+        # A part in which nothing is said would cost the others of its text anew.
+        is_whole = len(provider.wholes.get(text, [text])) == 1
+        silence = silent(text, provider.languages.get(text, "en"))
+        bad = silence if is_whole else ProviderBusy("502")
         return chance.choice(
             [
                 Throttled("slow down"),
                 Throttled("slow down", retry_after_s=chance.choice([2.0, 90.0])),
                 ProviderBusy("503"),
                 NetworkFault("not reached", maybe_billed=False),
-                silent(text, language),
-                silent(text, language),
+                bad,
+                bad,
                 OutOfMoney("no credit") if chance.random() < 0.2 else ProviderBusy("500"),
                 UtteranceRefused("no") if chance.random() < 0.2 else None,
             ]
@@ -103,7 +109,10 @@ class Schedule:
 
     def _phrases(self) -> list[tuple[str, str]]:
         words = self.chance.sample(list(FRENCH), self.chance.randint(1, 3))
-        return [(word, self.chance.choice([FRENCH[word], "..."])) for word in words]
+        phrases = [(word, self.chance.choice([FRENCH[word], "..."])) for word in words]
+        if self.has_long and self.chance.random() < 0.5:
+            phrases[0] = (LONG, phrases[0][1])
+        return phrases
 
     def _order(self, list_id: str) -> str:
         options = json.dumps({"force": True}) if self.chance.random() < 0.15 else None

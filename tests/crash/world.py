@@ -28,7 +28,7 @@ from memolist_tts import assemble
 from memolist_tts.assemble import Worker
 from memolist_tts.core import crew, speaking, takes, text
 from memolist_tts.core.errors import MemolistError
-from memolist_tts.core.model import Report
+from memolist_tts.core.model import HandedBack, Lost, Report
 from memolist_tts.core.verdict import judge, publishable
 from memolist_tts.poll import poll
 from memolist_tts.postgres import clips, connection, jobs, operator
@@ -54,12 +54,16 @@ SLOTS = 4
 """How many instances a function can have at once."""
 MOST_ATTEMPTS = 3
 LONGEST_S = 6 * 3600.0
+LATE_S = 20.0
+"""What is half said so close to a run's end may not be finished: a call lasts 8 s at most."""
 STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 FOREIGN_URL = "https://elsewhere.example.com/recording.mp3"
 FRENCH = {
     "apple": "pomme", "bread": "pain", "house": "maison", "table": "fenêtre", "river": "rivière",
     "mountain": "montagne",
 }  # fmt: skip
+LONG = "The river runs past the house. " * 40
+"""Read in two parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,29 @@ class Plain:
 
     def get_remaining_time_in_millis(self) -> int:
         return int(1000 * self.left_s())
+
+
+@dataclass(eq=False)
+class Run:
+    """One run over one job: whose, when, and what it said of itself."""
+
+    process: Process
+    began: float
+    deadline: float
+    ended: float = math.inf
+    report: Report | None = None
+
+    def may_drop_half(self, charge: parts.Charge, spoken: str | None) -> bool:
+        """Whether the rest of a text, of which `charge` paid for a part, may be left unsaid."""
+        if self.report is None or charge.heard_at > min(self.ended, self.deadline - LATE_S):
+            return True
+        match self.report.outcome:
+            case Lost():
+                return True
+            case HandedBack(stop=stop):
+                return stop.rings or stop.code in ("database_down", "throttled")
+            case _:
+                return spoken in {result.spoken for result in self.report.failed}
 
 
 class SimWorker(Worker):
@@ -92,6 +119,16 @@ class SimWorker(Worker):
             wake=parts.SimWake(simulation, world.queue) if settings.QUEUE_URL else None,
             bus=parts.SimBus(simulation, world.told),
         )
+
+    def run(self, job_id: str, *, seconds: float, **how: Any) -> Report:
+        simulation = self.world.simulation
+        run = Run(self.process, simulation.now, deadline=simulation.now + seconds)
+        self.world.runs.append(run)
+        try:
+            run.report = super().run(job_id, seconds=seconds, **how)
+        finally:
+            run.ended = simulation.now
+        return run.report
 
     def speaker(self) -> parts.SimSpeaker:  # type: ignore[override]
         return parts.SimSpeaker(self.world.provider, self.process)
@@ -255,6 +292,7 @@ class World:
         self.processes: list[Process] = []
         self.busy: set[int] = set()
         self.sweeping: Process | None = None
+        self.runs: list[Run] = []
         self.reports: list[Report] = []
         self.errors: list[BaseException] = []
         self.halt = Flag(self.simulation)
@@ -274,8 +312,10 @@ class World:
     # The API's side
 
     def add_list(self, phrases: Sequence[tuple[str, str]]) -> str:
-        for _, french in phrases:
+        for english, french in phrases:
             self.provider.languages[text.spoken(french, "fr").text] = "fr"
+            pieces = text.parts(text.spoken(english, "en").text)
+            self.provider.wholes |= dict.fromkeys(pieces, pieces)
         return self.api.add_list(phrases)
 
     def add_job(self, list_id: str, *, is_sent: bool = True, **columns: Any) -> str:
@@ -579,11 +619,11 @@ class World:
     def _charge_problems(self) -> list[str]:
         """One charge a take, and one more for each that its process died or stood still over."""
         found, twice = [], 0
-        by_key: defaultdict[str, list[parts.Charge]] = defaultdict(list)
+        by_part: defaultdict[tuple[str, int], list[parts.Charge]] = defaultdict(list)
         for charge in self.provider.charges:
             if charge.is_sound:
-                by_key[charge.key].append(charge)
-        for key, charges in by_key.items():
+                by_part[charge.key, charge.part].append(charge)
+        for (key, _), charges in by_part.items():
             kept = [charge.name for charge in charges if not self._was_lost(charge)]
             takes = {name for name in self.store.objects if name.rsplit("-", 1)[0] == key}
             if len(takes) > 1 + self.forced:
@@ -607,7 +647,16 @@ class World:
             return False
         if self.abandons_calls and charge.is_refused:
             return True
-        return charge.process.is_dead or charge.is_cut
+        return charge.process.is_dead or charge.is_cut or self._is_half_dropped(charge)
+
+    def _is_half_dropped(self, charge: parts.Charge) -> bool:
+        """The rest of its text was left unsaid, by a run that had to."""
+        pieces = self.provider.wholes.get(charge.text, [])
+        return len(pieces) > 1 and any(
+            run.may_drop_half(charge, " ".join(pieces))
+            for run in self.runs
+            if run.process is charge.process and run.began <= charge.asked_at <= run.ended
+        )
 
 
 def _as_api(at: datetime) -> datetime:
