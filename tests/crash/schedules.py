@@ -115,10 +115,10 @@ class Schedule:
         return phrases
 
     def _order(self, list_id: str) -> str:
-        options = json.dumps({"force": True}) if self.chance.random() < 0.15 else None
-        return self.world.add_job(
-            list_id, is_sent=self.chance.random() < 0.8, **({"options": options} if options else {})
-        )
+        columns = {"userId": self.chance.choice(["user-1", "user-2"])}
+        if self.chance.random() < 0.15:
+            columns["options"] = json.dumps({"force": True})
+        return self.world.add_job(list_id, is_sent=self.chance.random() < 0.8, **columns)
 
     def _people(self) -> None:
         """What the API, an operator and the queue itself do besides."""

@@ -54,7 +54,7 @@ SLOTS = 4
 """How many instances a function can have at once."""
 MOST_ATTEMPTS = 3
 LONGEST_S = 6 * 3600.0
-LATE_S = 20.0
+LATE_S = 11.0
 """What is half said so close to a run's end may not be finished: a call lasts 8 s at most."""
 STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 FOREIGN_URL = "https://elsewhere.example.com/recording.mp3"
