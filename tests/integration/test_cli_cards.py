@@ -8,14 +8,20 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
+import typer
 from command import PATIENCE_S, run_for_person
 from deployment import Deployment
 
 from local.api import Api
 from local.schema import MINIMAL, Shape
+from memolist_tts.cli.cards import retake
 from memolist_tts.core.model import Completed, Failed
+from memolist_tts.core.orders import orders
+from memolist_tts.postgres.orders import Direction, Orders
 from memolist_tts.speech.models import table
 from tests.conftest import ROUTE
 
@@ -425,6 +431,44 @@ def test_a_card_that_could_not_be_spoken_is_given_other_words(deployment: Deploy
 
     assert told["old_url"] is None
     assert deployment.card(card["id"])["audioEnUrl"] == told["url"]
+
+
+def test_a_retake_that_another_job_s_audio_overtakes_is_made_all_the_same(
+    deployment: Deployment,
+) -> None:
+    list_id = deployment.api.add_list([("apple", "")])
+    (card,) = deployment.api.cards(list_id)
+    worker = deployment.worker()
+    found = next(each for each in worker.cards.card(card["id"]) if each.phrase.language == "en")
+    (order,) = orders([replace(found, phrase=replace(found.phrase, voice="alloy"))], 1)
+    go_all(deployment, [deployment.api.add_job(list_id)])
+    first = deployment.card(card["id"])["audioEnUrl"]
+
+    go_all(deployment, [worker.orders.place(order, Direction(say="pear"))])
+
+    assert deployment.asked == ["apple", "pear"]
+    assert deployment.card(card["id"])["audioEnUrl"] not in (None, first)
+
+
+def test_a_retake_of_audio_that_another_retake_has_replaced_meanwhile_says_so(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (card,) = deployment.spoken_list(("apple", ""))
+    for name, value in deployment.environ.items():
+        monkeypatch.setenv(name, value)
+    place = Orders.place
+
+    def late(*given: Any) -> str:
+        deployment.told("retake", card["id"], "en")
+        return place(*given)
+
+    monkeypatch.setattr(Orders, "place", late)
+    with pytest.raises(typer.Exit) as ended:
+        retake(card["id"], "en")
+
+    assert ended.value.exit_code == 3
+    assert "has_audio: The card has its audio. Retake it again." in capsys.readouterr().err
+    assert deployment.asked == ["apple", "apple"]
 
 
 def test_a_retake_that_fails_leaves_the_card_as_it_was(deployment: Deployment) -> None:

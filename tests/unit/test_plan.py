@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from memolist_tts.core.errors import UtteranceRefused
 from memolist_tts.core.model import Ended, Options, Phrase, Result, SpeechRequest, State, Voice
@@ -128,6 +129,16 @@ def test_audio_of_ours_is_kept() -> None:
 
 def test_force_replaces_audio_of_ours() -> None:
     assert said(plan(phrase(url=OURS), force=True)) == ["apple"]
+
+
+def test_a_retake_of_a_card_without_audio_replaces_what_another_job_gave_it_meanwhile() -> None:
+    asked = replace(phrase(url=OURS), voice="nova", say="pear")
+
+    assert said(plan(asked)) == ["pear"]
+    assert only(plan(replace(asked, replaces="https://ours.example/b.mp3")).ended) == (
+        State.KEPT,
+        "has_audio",
+    )
 
 
 def test_foreign_audio_is_never_replaced() -> None:

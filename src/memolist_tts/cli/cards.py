@@ -415,9 +415,9 @@ def _reason(
 
 
 def _exit_of(told: dict[str, Any], *, is_halted: bool) -> Exit:
-    if told["status"] == "completed":
+    if told["status"] == "completed" and told["code"] is None:
         return Exit.DONE
-    if told["status"] == "failed":
+    if told["status"] in ("completed", "failed"):
         return Exit.UNWELL
     if is_halted:
         return Exit.INTERRUPTED
@@ -435,6 +435,10 @@ def _show_retake(told: dict[str, Any]) -> None:
     if told["status"] != "completed":
         waits = f"waits: {told['message']}" if told["status"] == "pending" else "is being spoken"
         screen.aside.print(Text(f"job {told['job']} is made and {waits}"))
+        return
+    if told["code"] is not None:
+        carried = f"Nothing was spoken: {told['code']}: {told['message']} Retake it again."
+        screen.aside.print(Text(carried))
         return
     said = f"{told['spoken_text']} ({told['voice']}, take {told['take']}, {told['seconds']:.1f} s)"
     screen.pairs(

@@ -107,7 +107,9 @@ def _kept(phrase: Phrase, before: Ended | None, script: Script) -> Result | None
         )
     # Published by this job for a text that has been edited since: the old words must go.
     is_stale = before is not None and before.shown != phrase.shown and before.url == phrase.url
-    if script.options.force or is_stale or phrase.url == phrase.replaces:
+    # What a retake asked of a card without audio holds, whoever gave it audio meanwhile.
+    is_retaken = phrase.voice is not None and phrase.replaces is None
+    if script.options.force or is_stale or is_retaken or phrase.url == phrase.replaces:
         return None
     return Result(
         phrase=phrase, state=State.KEPT, code="has_audio", message="The card has its audio."
