@@ -846,6 +846,23 @@ def test_a_clip_that_a_dead_run_stored_is_found_even_after_a_run_without_time_to
     assert len(place.speech.charges) == 1
 
 
+@pytest.mark.skipif(ROUTE != "endpoint", reason="only there an answer is nothing but sound")
+def test_of_an_answer_that_closes_without_an_end_another_take_is_made_and_the_whole_one_kept(
+    place: Place,
+) -> None:
+    # In a pause of the speech, between two frames: as sound it can't be told from a whole clip.
+    text = "61: The house is green."
+    place.speech.add_fault("cut_unframed", at=0.6, times=1)
+    _, job_id = place.job_over([(text, "")])
+
+    report = place.run(job_id)
+
+    assert (report.outcome, report.tally.retaken) == (Completed(), 1)
+    _, whole = place.speech.charges
+    (clip,) = place.api.rows("SELECT duration_ms FROM tts.clip")
+    assert clip["duration_ms"] == pytest.approx(1000 * (whole.seconds or 0), abs=100)
+
+
 def test_a_take_that_could_be_better_is_kept_when_the_provider_wants_rest(place: Place) -> None:
     place.speech.add_fault("cut_speech", at=0.55, times=1)
     # A realtime session's events have no headers: there the wait is told in words.

@@ -176,6 +176,16 @@ def test_a_clip_that_stops_in_mid_sound_is_only_doubtful() -> None:
     assert "ends in mid-sound" in verdict.reason
 
 
+def test_a_clip_without_a_told_end_is_only_doubtful_and_the_longer_one_is_kept(clip: bytes) -> None:
+    whole = judge(mp3(silence(0.06), speech(2.1), silence(0.25)), TEXT, has_end=False)
+    cut = judge(clip, TEXT, has_end=False)
+
+    assert whole.is_sound
+    assert [fault.code for fault in whole.soft] == [FaultCode.UNSURE_END]
+    # Though the shorter one is just what the text needs.
+    assert min(cut, whole, key=lambda verdict: verdict.badness) is whole
+
+
 def test_speed_and_pace_move_what_a_text_needs(clip: bytes) -> None:
     plain = judge(clip, TEXT).ratio
 

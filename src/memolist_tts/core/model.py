@@ -52,6 +52,8 @@ class Speech:
     usage: Usage | None = None
     """None where the provider doesn\'t tell."""
     limits: Limits | None = None
+    has_end: bool = True
+    """Whether the answer said where it ends (a length, chunks): else a cut looks like the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,7 +188,8 @@ def _take(work: Work) -> Take:
     audio = _joined([part.mp3 for part in parts])
     # A part that isn't told leaves a gap in the whole.
     transcript = None if told.count(None) == len(told) else " ".join(filter(None, told))
-    found = judged(work.line, audio, transcript)
+    has_end = all(part.has_end for part in parts)
+    found = judged(work.line, audio, transcript, has_end=has_end)
     if (price := work.line.voice.price) is not None:
         usage = _billed(parts)
         work.is_reported = usage is not None and price.per_million_audio_tokens is not None
@@ -199,12 +200,13 @@ def _take(work: Work) -> Take:
     return Take(audio=audio, verdict=found, request_id=parts[-1].request_id)
 
 
-def judged(line: Line, audio: bytes, transcript: str | None) -> Verdict:
+def judged(line: Line, audio: bytes, transcript: str | None, *, has_end: bool = True) -> Verdict:
     """What a recording of a line is like, at the speed that was asked for."""
     voice = line.voice
     return verdict.judge(
-        audio, line.spoken, language=voice.language, speed=voice.speed, transcript=transcript
-    )
+        audio, line.spoken, language=voice.language, speed=voice.speed, transcript=transcript,
+        has_end=has_end,
+    )  # fmt: skip
 
 
 def _billed(parts: Sequence[Speech]) -> Usage | None:

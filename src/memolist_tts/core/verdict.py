@@ -70,6 +70,7 @@ class FaultCode(StrEnum):
     REWORDED = "reworded"
     NO_TRANSCRIPT = "no_transcript"
     LOUD_END = "loud_end"
+    UNSURE_END = "unsure_end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,9 @@ class Verdict:
     def badness(self) -> tuple[int, int, float]:
         """Orders takes of one utterance: `min` by it is the take to keep."""
         distance = abs(log(self.ratio)) if self.ratio else inf
+        if any(fault.code is FaultCode.UNSURE_END for fault in self.soft):
+            # Of two that may be cut the longer one is less so.
+            distance = 1 / self.ratio if self.ratio else inf
         return len(self.hard), len(self.soft), distance
 
 
@@ -143,13 +147,15 @@ def judge(
     speed: float = 1.0,
     pace: float = 1.0,
     transcript: str | None = None,
+    has_end: bool = True,
 ) -> Verdict:
     """Judge one take of the text `spoken`, in some 1 ms a 2 s clip.
 
     `speed` is what was asked of the provider, `pace` the voice's own usual
     `ratio` (1.25 for the gpt-4o family). Never raises on what `mp3` holds.
     `transcript` is as in `Speech`; unless it's None it must say the text, as
-    `verbatim.says` has it in `language` (ISO 639-1).
+    `verbatim.says` has it in `language` (ISO 639-1). `has_end` is as in `Speech`: a cut
+    between two frames, in a pause of the speech, can't be heard.
     """
     try:
         frames = walk(mp3)
@@ -166,7 +172,7 @@ def judge(
     ]
     return Verdict(
         hard=tuple(hard),
-        soft=tuple(_soft_faults(sound)),
+        soft=tuple(_soft_faults(sound, has_end=has_end)),
         frames=frames,
         duration_ms=frames.duration_ms,
         speech_ms=round(1000 * sound.speech_s),
@@ -332,8 +338,12 @@ def _quoted(text: str) -> str:
     return f"“{text}”" if len(text) <= _MOST_QUOTED else f"“{text[:_MOST_QUOTED]}…”"
 
 
-def _soft_faults(sound: _Sound) -> list[Fault]:
-    if sound.active_dbfs < SILENT_DBFS or sound.end_drop_db >= LOUD_END_DROP_DB:
-        return []
-    message = f"it ends in mid-sound, {sound.end_drop_db:.0f} dB under its loudest part"
-    return [Fault(FaultCode.LOUD_END, message)]
+def _soft_faults(sound: _Sound, *, has_end: bool) -> list[Fault]:
+    is_loud = sound.active_dbfs >= SILENT_DBFS and sound.end_drop_db < LOUD_END_DROP_DB
+    loud = f"it ends in mid-sound, {sound.end_drop_db:.0f} dB under its loudest part"
+    unsure = "it came with neither a length nor chunks, so it may be cut"
+    checks = (
+        (FaultCode.LOUD_END, is_loud, loud),
+        (FaultCode.UNSURE_END, not has_end, unsure),
+    )
+    return [Fault(code, message) for code, is_so, message in checks if is_so]

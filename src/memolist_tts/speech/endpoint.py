@@ -44,10 +44,21 @@ class EndpointSpeaker:
             mp3=answer.content,
             request_id=request_name(answer.headers, secret),
             limits=limits(answer.headers),
+            has_end=_has_end(answer),
         )
 
     def rest(self) -> None:
         """Nothing: an abandoned call ends by itself, and may still bring its clip."""
+
+
+def _has_end(answer: httpx2.Response) -> bool:
+    """Whether a cut body would have been noticed.
+
+    HTTP/1.1 ends a body without a length or chunks by closing (RFC 9112, 6.3), as a proxy
+    that dies does. HTTP/1.0 knows no other way, and servers that speak it end so rightly.
+    """
+    is_told = any(name in answer.headers for name in ("Content-Length", "Transfer-Encoding"))
+    return is_told or answer.http_version != "HTTP/1.1"
 
 
 def _not_audio(content: bytes, headers: Mapping[str, str], secret: str) -> SpeechError | None:
