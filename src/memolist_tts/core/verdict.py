@@ -265,7 +265,7 @@ def _levels(pcm: Pcm) -> tuple[list[int], int]:
         wide = audioop.lin2lin(window, SAMPLE_BYTES, 2 * SAMPLE_BYTES)
         return audioop.rms(wide, 2 * SAMPLE_BYTES)
 
-    samples = memoryview(pcm.samples)
+    samples = pcm.samples
     size = pcm.sample_rate // _WINDOWS_A_SECOND
     starts = range(0, len(samples) - size + 1, size)
     return [rms(samples[at : at + size]) for at in starts], rms(samples[-2 * size :])
