@@ -52,6 +52,15 @@ def identity(settings: Settings) -> str:
     return server.rpartition("@")[2].rsplit(":", 1)[0]
 
 
+def clock() -> float:
+    """Seconds that pass while the machine sleeps too, as they do for a lease in the database.
+
+    Linux's CLOCK_MONOTONIC stands still meanwhile (clock_gettime(2)).
+    """
+    boot: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
+
+
 @dataclass
 class Worker:
     """One process's adapters, made when first needed and kept. One thread uses it."""
@@ -269,7 +278,7 @@ class Worker:
             speaker=self.speaker,
             storage=self.storage,
             wake=self.wake,
-            clock=time.monotonic,
+            clock=clock,
         )
 
     def voice(self, language: str, options: Options) -> Voice:
@@ -298,7 +307,7 @@ class Worker:
         """`run_chunk` under this deployment's rules, over within `seconds`."""
         self._renew_way()
         rules = self.rules(lease_s, least_turn_s)
-        return run_chunk(job_id, time.monotonic() + seconds, self.ports(), rules, halt)
+        return run_chunk(job_id, clock() + seconds, self.ports(), rules, halt)
 
     def canary(
         self,
@@ -319,7 +328,7 @@ class Worker:
             ),
             script=lambda: self.script(Options(), self.cards.lexicon()),
             speaker=self.speaker,
-            clock=time.monotonic,
+            clock=clock,
             in_flight=self.settings.MAX_IN_FLIGHT,
             flush_s=self.settings.FLUSH_SECONDS,
         )

@@ -137,18 +137,6 @@ class SimWorker(Worker):
         """What would be opened again is the same."""
 
 
-class _Time:
-    """Stands for the module `time` where workers are wired."""
-
-    def __init__(self, simulation: Callable[[], Simulation]) -> None:
-        self._simulation = simulation
-
-    def monotonic(self) -> float:
-        simulation = self._simulation()
-        process = simulation.process
-        return simulation.now * (1 + process.drift) + process.skew
-
-
 @dataclass
 class Ground:
     """A database for one world after another."""
@@ -209,6 +197,10 @@ def ground(server: Any, name: str) -> Iterator[Ground]:
         assert place.simulation is not None
         return place.simulation
 
+    def clock() -> float:
+        process = current().process
+        return current().now * (1 + process.drift) + process.skew
+
     for table in place.tables:
         place.api.rows(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     with ExitStack() as stack:
@@ -222,7 +214,7 @@ def ground(server: Any, name: str) -> Iterator[Ground]:
             (pg8000.native, "to_statement", cache(pg8000.native.to_statement)),
             (crew, "threading", Threading(current)),
             (crew, "queue", Queues(current)),
-            (assemble, "time", _Time(current)),
+            (assemble, "clock", clock),
             (connection, "BETWEEN_TRIES_S", 0.0),
             (takes, "verdict", _Cached()),
         ):

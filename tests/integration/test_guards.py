@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +12,11 @@ from deployment import Deployment
 
 from memolist_tts.core import options, plan
 from memolist_tts.core.errors import LeaseLost
-from memolist_tts.core.model import Completed, Job, Result, State
+from memolist_tts.core.model import Completed, HandedBack, Job, Result, State
 from memolist_tts.postgres.jobs import Jobs
 
 URL = "https://cdn.example.com/audio/clip.mp3"
+BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 Held = tuple[Jobs, Job, Result]
 Write = Callable[[Jobs, Job, Result], object]
 
@@ -131,3 +134,28 @@ def test_a_job_that_the_api_cancels_and_starts_again_has_not_died(
         job = again
 
     assert deployment.api.rows("SELECT attempts FROM tts.job") == [{"attempts": 1}]
+
+
+@pytest.mark.skipif(BOOT is None, reason="only there one clock stops and another goes on")
+def test_a_run_whose_machine_slept_pays_for_nothing_more(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, worker, read = deployment.api, deployment.worker(), time.clock_gettime
+    job_id = api.add_job(api.add_list([("apple", "")]))
+    slept_s = iter([3600.0])
+    reserve = worker.clips.reserve
+
+    def sleep(*given: Any, **named: Any) -> Any:
+        more = next(slept_s)
+        # Linux's CLOCK_MONOTONIC knows nothing of it.
+        monkeypatch.setattr(
+            time, "clock_gettime", lambda which: read(which) + more * (which == BOOT)
+        )
+        return reserve(*given, **named)
+
+    monkeypatch.setattr(worker.clips, "reserve", sleep)
+
+    report = worker.run(job_id, seconds=60, halt=threading.Event(), lease_s=30)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert deployment.asked == []
