@@ -16,6 +16,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     missing_bytes: int = 0
     """How much less is sent than Content-Length promised before the connection is cut."""
+    has_length: bool = True
+    """If not, closing the connection looks like the end of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class ScriptedHttp:
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 self.send_header("Connection", "close")
-                self.send_header("Content-Length", str(len(answer.body) + answer.missing_bytes))
+                if answer.has_length:
+                    size = len(answer.body) + answer.missing_bytes
+                    self.send_header("Content-Length", str(size))
                 self.end_headers()
                 self.wfile.write(answer.body)
 

@@ -360,6 +360,22 @@ def test_a_conflict_without_end_is_a_fault() -> None:
     assert len(s3.requests) == 5
 
 
+@pytest.mark.parametrize(
+    "cut",
+    [{"missing_bytes": 7}, {"has_length": False}],
+    ids=["in_the_body", "in_the_headers"],
+)
+def test_an_answer_that_breaks_off_is_asked_for_again_and_never_taken_for_the_clip(
+    cut: dict[str, Any],
+) -> None:
+    whole, part = Answer(200, b"the whole clip"), Answer(200, b"the who", **cut)
+
+    with ScriptedHttp(part, part, whole) as s3:
+        assert s3_storage(s3.url).read(NAME) == whole.body
+    with ScriptedHttp(part) as s3, pytest.raises(StorageError, match="each answer broke off"):
+        s3_storage(s3.url).read(NAME)
+
+
 def test_a_moment_of_trouble_is_retried_out_of_sight() -> None:
     with ScriptedHttp(refusal("SlowDown", 503), STORED) as s3:
         assert s3_storage(s3.url).put(NAME, MP3) is True

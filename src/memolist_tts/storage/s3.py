@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CACHE_CONTROL = "public, max-age=31536000, immutable"
 CONFLICT_ATTEMPTS = 5
 CONFLICT_DELAY_S = 0.05
+READ_ATTEMPTS = 3
 
 _PUT = "s3:PutObject on arn:aws:s3:::{bucket}/* (and kms:GenerateDataKey where a KMS key encrypts)"
 # Without ListBucket, S3 answers 403 for an object that isn't there (AWS: 1.6).
@@ -71,7 +72,6 @@ _FIXES_BY_TYPE: tuple[tuple[type[aws.BotoCoreError], str], ...] = (
     (aws.SSLError, "Check AWS_CA_BUNDLE and AWS_ENDPOINT_URL"),
     (aws.HTTPClientError, _NETWORK),
     (aws.ConnectionError, _NETWORK),
-    (aws.IncompleteReadError, _LATER),
 )
 _CONDITION_CODES = {409: "ConditionalRequestConflict", 412: "PreconditionFailed"}
 """How S3 answers where `If-None-Match` or `If-Match` doesn't hold."""
@@ -158,12 +158,28 @@ class S3Storage:
 
     def read(self, name: str) -> bytes | None:
         key = object_name(name)
+        # boto3 asks again where no answer comes, but not where its body breaks off.
+        for _ in range(READ_ATTEMPTS):
+            try:
+                if (whole := self._whole(key)) is not None:
+                    return whole
+            except self._client.exceptions.NoSuchKey:
+                return None
+            except (aws.ClientError, aws.BotoCoreError) as error:
+                raise self._fault(error, key, "read", self._fix(error, _GET)) from error
+        raise self._fault("each answer broke off", key, "read", _NETWORK)
+
+    def _whole(self, key: str) -> bytes | None:
+        """The object; None where it broke off on the way."""
+        answer = self._client.get_object(Bucket=self._bucket, Key=key)
         try:
-            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        except self._client.exceptions.NoSuchKey:
+            body = answer["Body"].read()
+        except (aws.IncompleteReadError, aws.ResponseStreamingError):
             return None
-        except (aws.ClientError, aws.BotoCoreError) as error:
-            raise self._fault(error, key, "read", self._fix(error, _GET)) from error
+        # An answer cut in its headers tells no length, and nothing of the body misses it.
+        is_whole = answer.get("ContentLength") == len(body)
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        return body if is_whole or "transfer-encoding" in headers else None
 
     def size(self, name: str) -> int | None:
         key = object_name(name)
