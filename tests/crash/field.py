@@ -20,6 +20,7 @@ from local.speech.faults import Fault
 from local.speech.ledger import Charge
 from local.speech.sound import mp3, spoken, stamped
 from memolist_tts.assemble import Worker
+from memolist_tts.core.speaking import TRIES
 from memolist_tts.core.verdict import judge, publishable
 from memolist_tts.poll import poll
 from memolist_tts.settings import Needs, Settings
@@ -141,6 +142,15 @@ class Field:
             "SELECT card_id, language, code FROM tts.utterance WHERE state = 'failed'"
         )
         return {(row["card_id"], row["language"]): row["code"] for row in rows}
+
+    def own_faults(self) -> set[str]:
+        """The codes of those that failed, but for who was given up after failed calls."""
+        rows = self.api.rows(
+            """SELECT DISTINCT code FROM tts.utterance WHERE state = 'failed'
+               AND message NOT LIKE :given_up""",
+            given_up=f"Failed {TRIES} times%",
+        )
+        return {row["code"] for row in rows}
 
     def problems(self) -> list[str]:
         """Cards without their audio or their error, other texts' audio, what is left over."""

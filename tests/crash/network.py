@@ -75,27 +75,30 @@ class Network:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _next(self) -> tuple[Trouble | None, int]:
+    def _next(self, client: socket.socket) -> tuple[Trouble | None, int]:
         """A new connection's fault, and after how many bytes it would be cut."""
         with self._lock:
             fault, self._once = self._once or self.fault, None
+            # At once: or trouble that comes now would neither break it off nor be its own.
+            self._live.add(client)
             return fault, self._chance.randint(1, self._cut_within)
 
     def _serve(self, client: socket.socket) -> None:
-        fault, left = self._next()
+        fault, left = self._next(client)
         if fault == "refuse":
             self._had(fault)
             _reset(client)
             return
         try:
             server = socket.create_connection(self._target)
+            for each in (client, server):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
+            self._not_had(fault)
             _reset(client)
             return
-        for each in (client, server):
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
-            self._live |= {client, server}
+            self._live.add(server)
         to_server = (client, server, fault if fault in ("cut_request", "slow") else None, left)
         threading.Thread(target=self._pump, args=to_server, daemon=True).start()
         self._pump(server, client, fault if fault in ("cut", "slow") else None, left)
@@ -123,13 +126,17 @@ class Network:
                     return
                 left -= len(data)
                 sink.sendall(data)
-        if fault in ("cut", "cut_request"):
-            # It was too short: the next one's.
-            self._once = fault
+        # It was too short: the next one's.
+        self._not_had(fault)
 
     def _had(self, fault: Trouble) -> None:
         with self._lock:
             self.met[fault] += 1
+
+    def _not_had(self, fault: Trouble | None) -> None:
+        if fault in ("cut", "cut_request"):
+            with self._lock:
+                self._once = fault
 
 
 def _reset(each: socket.socket) -> None:
