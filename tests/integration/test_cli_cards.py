@@ -467,7 +467,7 @@ def test_a_retake_of_audio_that_another_retake_has_replaced_meanwhile_says_so(
         retake(card["id"], "en")
 
     assert ended.value.exit_code == 3
-    assert "has_audio: The card has its audio. Retake it again." in capsys.readouterr().err
+    assert "Nothing was spoken: has_audio: The card has its audio." in capsys.readouterr().err
     assert deployment.asked == ["apple", "apple"]
 
 

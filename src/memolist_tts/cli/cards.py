@@ -437,8 +437,7 @@ def _show_retake(told: dict[str, Any]) -> None:
         screen.aside.print(Text(f"job {told['job']} is made and {waits}"))
         return
     if told["code"] is not None:
-        carried = f"Nothing was spoken: {told['code']}: {told['message']} Retake it again."
-        screen.aside.print(Text(carried))
+        screen.aside.print(Text(f"Nothing was spoken: {told['code']}: {told['message']}"))
         return
     said = f"{told['spoken_text']} ({told['voice']}, take {told['take']}, {told['seconds']:.1f} s)"
     screen.pairs(

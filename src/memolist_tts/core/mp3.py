@@ -158,7 +158,7 @@ def decode(data: bytes, frames: Frames) -> Pcm:
 
     channels, rate = frames.format.channels, frames.format.sample_rate
     # Into room for what was walked: miniaudio's own `mp3_read_s16` makes it as it goes, and
-    # copies it, which is a third of the decoding's processor time.
+    # copies it, which is a fifth of the decoding's processor time.
     sound = bytearray(SAMPLE_BYTES * channels * frames.sample_count)
     room = ffi.from_buffer("ma_dr_mp3_int16[]", sound)
     source = memoryview(data)[frames.start : frames.end]
