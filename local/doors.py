@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -37,6 +38,9 @@ class Doors:
             self.modules[name] = importlib.reload(module)
             # Powertools keeps them by process; a call that a test broke off leaves its own.
             self.modules[name].metrics.clear_metrics()
+            for handler in self.modules[name].logger.handlers:
+                # And the stream of an earlier cold start, which may be closed by now.
+                handler.stream = sys.stdout
         return self.modules[name].handler(event, Context(**context))
 
     def close(self) -> None:
