@@ -285,7 +285,6 @@ class World:
         self.busy: set[int] = set()
         self.sweeping: Process | None = None
         self.runs: list[Run] = []
-        self.reports: list[Report] = []
         self.errors: list[BaseException] = []
         self.halt = Flag(self.simulation)
         self.pollers: list[Process] = []
@@ -418,9 +417,7 @@ class World:
 
         def tell(what: Report | Exception) -> None:
             self._events += 1
-            if isinstance(what, Report):
-                self.reports.append(what)
-            elif not isinstance(what, MemolistError):
+            if not isinstance(what, Report | MemolistError):
                 raise what
 
         self.spawn(process, lambda worker: poll(worker, self.halt, tell), worker)  # type: ignore[arg-type]
