@@ -85,14 +85,16 @@ def _measure(found: Servers) -> Figures:
 
 
 def _calls_of(worker: Worker) -> Counter[str]:
-    """What its store is asked from now on, by operation."""
+    """What its store is asked from now on, by method."""
     calls: Counter[str] = Counter()
-    client: Any = worker.storage._client  # type: ignore[attr-defined]
+    http: Any = worker.storage._client._endpoint.http_session  # type: ignore[attr-defined]
+    send = http.send
 
-    def count(model: Any, **_: Any) -> None:
-        calls[model.name] += 1
+    def counted(request: Any) -> Any:
+        calls[request.method] += 1
+        return send(request)
 
-    client.meta.events.register("provide-client-params.s3", count)
+    http.send = counted
     return calls
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier, Lock, Thread
@@ -17,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from scripted_http import Answer, ScriptedHttp
+from scripted_http import Answer, Request, ScriptedHttp
 from werkzeug.serving import make_server
 
 from memolist_tts.core.errors import StorageError
@@ -346,6 +351,51 @@ def test_a_put_goes_by_path_with_a_signed_digest_and_its_condition() -> None:
     assert not [name for name in headers if "checksum" in name or "trailer" in name]
 
 
+def is_signed(request: Request, region: str = "us-east-1") -> bool:
+    """Whether the signature is that of what came."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    told = re.search("SignedHeaders=([^,]+), Signature=(.+)", headers["authorization"])
+    assert told is not None
+    url = f"http://{headers['host']}{request.path}"
+    again = AWSRequest("PUT", url, {name: headers[name] for name in told[1].split(";")})
+    again.context["timestamp"] = headers["x-amz-date"]
+    keys = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
+    auth = S3SigV4Auth(keys, "s3", region)
+    is_its_digest = headers["x-amz-content-sha256"] == sha256(request.body).hexdigest()
+    signature = auth.signature(auth.string_to_sign(again, auth.canonical_request(again)), again)
+    return is_its_digest and signature == told[2]
+
+
+def test_a_later_put_is_as_the_first_was_and_signed_for_its_own_clip() -> None:
+    with ScriptedHttp(STORED) as s3:
+        storage = s3_storage(s3.url)
+        storage.prove()
+        storage.put(NAME, MP3)
+        storage.put("v1-other.mp3", b"another clip")
+
+    _, first, later = s3.requests
+    assert is_signed(first)
+    assert is_signed(later)
+    assert (later.path, later.body) == ("/clips/v1-other.mp3", b"another clip")
+    for name in ("If-None-Match", "Content-Type", "Cache-Control", "User-Agent"):
+        assert later.headers[name] == first.headers[name]
+    # Headers that are cut have their length at least, and nobody waits for leave to send.
+    assert "Expect" not in later.headers
+    assert list(later.headers).index("Content-Length") < list(later.headers).index("If-None-Match")
+
+
+def test_puts_follow_a_bucket_to_its_own_region() -> None:
+    moved = replace(refusal("PermanentRedirect", 301), headers={"x-amz-bucket-region": "eu-west-3"})
+    with ScriptedHttp(STORED, moved, moved, STORED, moved, STORED) as s3:
+        storage = s3_storage(s3.url)
+        for name in ("v1-a.mp3", "v1-b.mp3", "v1-c.mp3", "v1-d.mp3"):
+            assert storage.put(name, MP3) is True
+
+    paris = [is_signed(request, "eu-west-3") for request in s3.requests]
+    # Of the third clip too the first request goes astray: boto3 tells of its next put where to.
+    assert paris == [False, False, False, True, False, True, True]
+
+
 def test_a_conflict_is_tried_again_until_it_is_stored_or_found() -> None:
     with ScriptedHttp(CONFLICT, CONFLICT, STORED) as s3:
         assert s3_storage(s3.url).put(NAME, MP3) is True
@@ -357,7 +407,8 @@ def test_a_conflict_without_end_is_a_fault() -> None:
     with ScriptedHttp(CONFLICT) as s3, pytest.raises(StorageError, match="collided"):
         s3_storage(s3.url).put(NAME, MP3)
 
-    assert len(s3.requests) == 5
+    # Five that boto3 made, and before each but the first one as boto3's last.
+    assert len(s3.requests) == 5 + 4
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore import exceptions as aws
-from botocore.awsrequest import AWSResponse, create_request_object
 from botocore.config import Config
 
 from memolist_tts.core.errors import StorageError
 from memolist_tts.storage import PublicBase, object_name
+from memolist_tts.storage.puts import PlainPuts
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -73,8 +72,6 @@ _FIXES_BY_TYPE: tuple[tuple[type[aws.BotoCoreError], str], ...] = (
     (aws.HTTPClientError, _NETWORK),
     (aws.ConnectionError, _NETWORK),
 )
-_CONDITION_CODES = {409: "ConditionalRequestConflict", 412: "PreconditionFailed"}
-"""How S3 answers where `If-None-Match` or `If-Match` doesn't hold."""
 _OTHERWISE = "Check AWS_S3_BUCKET, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL"
 
 
@@ -100,6 +97,7 @@ class S3Storage:
         self._bucket = bucket
         self._public = PublicBase(public_base_url)
         self._client = client
+        self._plain_puts = PlainPuts(client)
         self._probe = probe or client
         self._is_proven = False
 
@@ -138,6 +136,8 @@ class S3Storage:
             attempt += 1
 
     def _put(self, key: str, mp3: bytes) -> bool:
+        if (is_new := self._plain_puts.put(key, mp3)) is not None:
+            return is_new
         try:
             answer = self._client.put_object(
                 Bucket=self._bucket,
@@ -227,7 +227,7 @@ def s3_client(
     """
     config = Config(
         # A probe is made while a lease runs: it must be over well before.
-        # One more of a put: see `_sent_plainly`.
+        # One more of a put: see `PlainPuts`.
         retries={"mode": "standard", "total_max_attempts": 2 if is_probe else 3},
         connect_timeout=2 if is_probe else 3,
         read_timeout=3 if is_probe else 10,
@@ -245,46 +245,7 @@ def s3_client(
         client = boto3.client("s3", region_name=region, endpoint_url=endpoint_url, config=config)
     except (aws.BotoCoreError, ValueError) as error:
         raise StorageError(f"No S3 client: {error}. {_OTHERWISE}.") from error
-    # boto3 keeps the session it sends by to itself; another would need its proxies and CAs.
-    http = client._endpoint.http_session  # type: ignore[attr-defined]
-    sent_plainly: Any = partial(_sent_plainly, http)
-    client.meta.events.register_last("before-call.s3.PutObject", sent_plainly)
     return client
-
-
-def _sent_plainly(
-    http: Any, *, params: dict[str, Any], request_signer: Any, **_: object
-) -> tuple[AWSResponse, dict[str, Any]] | None:
-    """A put without the events, the retries and the parsing of boto3, if its end is a plain one.
-
-    They are a third of a put's processor time. Nor is it asked first whether a body may come:
-    a clip costs less than that round trip. At any other end it's None, and boto3 sends the
-    request again, which its condition makes safe, and deals with the answer.
-    """
-    # First of all: a store that takes headers cut on the way for whole ones would keep an empty
-    # clip, and keep it for good.
-    size = params["body"].getbuffer().nbytes
-    params["headers"] = {"Content-Length": str(size), **params["headers"]}
-    request = create_request_object(params)
-    try:
-        request_signer.sign("PutObject", request)
-        answer = http.send(request.prepare())
-    except aws.BotoCoreError:
-        answer = None
-    if answer is not None and (parsed := _plainly_parsed(answer)):
-        return answer, parsed
-    params["body"].seek(0)
-    return None
-
-
-def _plainly_parsed(answer: AWSResponse) -> dict[str, Any] | None:
-    status = answer.status_code
-    told: dict[str, Any] = {"ResponseMetadata": {"HTTPStatusCode": status}}
-    if status in _CONDITION_CODES:
-        return told | {"Error": {"Code": _CONDITION_CODES[status]}}
-    if status == 200 and "ETag" in answer.headers:
-        return told | {"ETag": answer.headers["ETag"]}
-    return None
 
 
 def s3_public_base_url(bucket: str, region: str) -> str:
