@@ -21,7 +21,7 @@ import lameenc
 import pytest
 from py_nanotts import NanoTTS
 
-from memolist_tts.core.mp3 import decode, join, walk
+from memolist_tts.core.mp3 import decoded, join, walk
 from memolist_tts.core.verdict import Verdict, judge, publishable
 
 PHRASES = Path(__file__).parents[1] / "data" / "phrases.csv"
@@ -141,7 +141,8 @@ def test_every_published_clip_is_level(clips: list[Clip], verdicts: list[Verdict
 def test_the_level_of_speech_is_that_of_its_samples(some: list[Clip]) -> None:
     window = RATE // 50
     for clip in some:
-        samples = array("h", decode(clip.mp3, walk(clip.mp3)).samples)
+        with decoded(clip.mp3, walk(clip.mp3)) as pcm:
+            samples = array("h", pcm.samples)
         starts = range(0, len(samples) - window + 1, window)
         powers = [sum(s * s for s in samples[at : at + window]) / window for at in starts]
         active = [power for power in powers if power >= max(powers) / 10**4]

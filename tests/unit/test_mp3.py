@@ -17,7 +17,7 @@ from memolist_tts.core.mp3 import (
     GAIN_STEP_DB,
     BrokenMp3,
     Format,
-    decode,
+    decoded,
     gain_steps,
     join,
     level,
@@ -66,7 +66,8 @@ def encoded(pcm: bytes, rate: int = 24_000, channels: int = 1, vbr: bool = False
 
 
 def sound(mp3: bytes) -> array[int]:
-    return array("h", decode(mp3, walk(mp3)).samples)
+    with decoded(mp3, walk(mp3)) as pcm:
+        return array("h", pcm.samples)
 
 
 def levelled(mp3: bytes, steps: int) -> bytes:
@@ -106,8 +107,8 @@ def test_the_walk_knows_what_the_decoder_gives(
     frames = walk(mp3)
 
     assert frames.format == Format(version, rate, channels)
-    pcm = decode(mp3, frames)
-    assert (pcm.sample_rate, len(pcm.samples)) == (rate, frames.sample_count)
+    with decoded(mp3, frames) as pcm:
+        assert (pcm.sample_rate, len(pcm.samples)) == (rate, frames.sample_count)
     assert frames.duration_ms == round(1000 * frames.sample_count / rate)
 
 
@@ -118,10 +119,27 @@ def test_the_channels_of_a_clip_are_mixed_to_their_mean() -> None:
 
     mixed = sound(mp3)
 
-    decoded = miniaudio.mp3_read_s16(mp3).samples
-    assert mixed == array(
-        "h", ((a + b) // 2 for a, b in zip(decoded[::2], decoded[1::2], strict=True))
-    )
+    plain = miniaudio.mp3_read_s16(mp3).samples
+    assert mixed == array("h", ((a + b) // 2 for a, b in zip(plain[::2], plain[1::2], strict=True)))
+
+
+def test_clips_decoded_at_once_or_in_turn_have_each_its_own_sound() -> None:
+    clips = [encoded(tone(0.3)), encoded(tone(0.5, amplitude=4_000))]
+    long = encoded(tone(12.0))
+    apart = [array("h", miniaudio.mp3_read_s16(clip).samples) for clip in clips]
+
+    with decoded(clips[0], walk(clips[0])) as one, decoded(clips[1], walk(clips[1])) as other:
+        assert [array("h", each.samples) for each in (one, other)] == apart
+    assert len(sound(long)) == walk(long).sample_count
+    assert [sound(clip) for clip in clips] == apart
+
+
+def test_the_sound_of_a_clip_is_not_to_be_had_once_its_room_is_the_next_ones(clip: bytes) -> None:
+    with decoded(clip, walk(clip)) as pcm:
+        assert len(pcm.samples)
+
+    with pytest.raises(ValueError, match="released"):
+        len(pcm.samples)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [format[:2] for format in FORMATS])

@@ -10,7 +10,7 @@ from math import log10, pi, sin
 import lameenc
 import pytest
 
-from memolist_tts.core.mp3 import decode, walk
+from memolist_tts.core.mp3 import decoded, walk
 from memolist_tts.core.verdict import (
     FaultCode,
     Verdict,
@@ -83,7 +83,8 @@ def test_a_clip_that_lasts_what_its_text_needs_is_sound(clip: bytes) -> None:
 @pytest.mark.parametrize("amplitude", [60, 500, 9_000, 32_000])
 def test_levels_are_those_of_the_samples(amplitude: int) -> None:
     take = mp3(silence(0.06), speech(1.4, amplitude), silence(0.25))
-    samples = array("h", decode(take, walk(take)).samples)
+    with decoded(take, walk(take)) as pcm:
+        samples = array("h", pcm.samples)
     powers = [
         sum(s * s for s in samples[at : at + 480]) / 480 / 32_768**2
         for at in range(0, len(samples) - 479, 480)

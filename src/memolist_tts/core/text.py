@@ -60,10 +60,10 @@ def spoken(shown: str | None, language: str) -> Spoken:
     for _ in range(_ROUNDS):
         before = text
         for rule, lost in _RULES:
-            was_visible = _VISIBLE.search(text)
-            text = rule(text, language)
-            if was_visible and not _VISIBLE.search(text):
+            after = rule(text, language)
+            if after != text and _VISIBLE.search(text) and not _VISIBLE.search(after):
                 code = lost
+            text = after
         if text == before:
             break
     else:

@@ -18,7 +18,7 @@ from memolist_tts.core.mp3 import (
     BrokenMp3,
     Frames,
     Pcm,
-    decode,
+    decoded,
     gain_steps,
     level,
     walk,
@@ -159,14 +159,15 @@ def judge(
     """
     try:
         frames = walk(mp3)
-        pcm = decode(mp3, frames)
+        with decoded(mp3, frames) as pcm:
+            decoded_s = len(pcm.samples) / pcm.sample_rate
+            sound = _measure(pcm)
     except BrokenMp3 as broken:
         return Verdict(hard=(Fault(FaultCode(broken.code), f"not sound MP3: {broken}"),))
-    sound = _measure(pcm)
     needed_s = pace * needed_time_s(spoken) / speed
     ratio = sound.speech_s / needed_s
     hard = [
-        *_length_faults(len(pcm.samples) / pcm.sample_rate, frames.duration_ms / 1000),
+        *_length_faults(decoded_s, frames.duration_ms / 1000),
         *_sound_faults(sound, spoken, ratio, needed_s, pace * marked_time_s(spoken) / speed),
         *_transcript_faults(transcript, spoken, language),
     ]
