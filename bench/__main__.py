@@ -59,11 +59,12 @@ class Figure:
 def jobs() -> Iterator[Figure]:
     """Time, processor, and a job that finds all it needs."""
     found = job.measure()
-    utterances = 2 * CARDS
+    turns, utterances = job.TURNS, job.TURNS * 2 * CARDS
     yield Figure(
         what="job of 400: wall time against a bare pool (openai, boto3)",
         found=found.job_s / found.bare_s, bound=1.10,
-        told=f"{found.job_s:.1f} s, {found.bare_s:.1f} s; {found.throttled} refused",
+        told=f"{found.job_s / turns:.1f} s, {found.bare_s / turns:.1f} s in {turns} turns; "
+        f"{found.throttled} refused",
     )  # fmt: skip
     yield Figure(
         what="job of 400: processor time against the same",

@@ -1,4 +1,4 @@
-"""One job of 400 utterances: its time and processor time against the barest code, and again."""
+"""Jobs of 400 utterances: their time and processor time against the barest code, and again."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from memolist_tts.core import verdict
 from memolist_tts.core.model import Completed, Options, Report, SpeechRequest
 
 BUCKET = "bench"
+TURNS = 3
+"""Of the barest code and a job of the same texts: a machine's speed changes in a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Of one run; times in seconds."""
+    """Times in seconds, of all turns but for `again_s`."""
 
     bare_s: float
     bare_cpu_s: float
     job_s: float
     job_cpu_s: float
     judging_cpu_s: float
-    """Of the job's: finding out whether each clip is sound, and levelling it."""
+    """Of the jobs': finding out whether each clip is sound, and levelling it."""
     throttled: int
     again_s: float
     again_calls: int
@@ -41,7 +43,7 @@ class Figures:
 
 
 def measure() -> Figures:
-    """Speak 400 utterances bare, then as a job, then order the same texts again."""
+    """Speak 400 utterances bare, then as a job, by turns; then order the last texts again."""
     with servers() as found:
         return _measure(found)
 
@@ -49,39 +51,65 @@ def measure() -> Figures:
 def _measure(found: Servers) -> Figures:
     url, worker = found.worker(BUCKET, TTS_PROVIDER="endpoint")
     storage_calls = _calls_of(worker)
-    cards = texts.cards(CARDS)
+    cards = texts.cards(TURNS * CARDS)
+    decks = [cards[at : at + CARDS] for at in range(0, len(cards), CARDS)]
     requests = [
-        worker.request(text, worker.voice(language, Options()))
-        for card in cards
-        for language, text in zip(("en", "fr"), card, strict=True)
+        [
+            worker.request(text, worker.voice(language, Options()))
+            for card in deck
+            for language, text in zip(("en", "fr"), card, strict=True)
+        ]
+        for deck in decks
     ]
     openai = OpenAI(api_key="bench", base_url=found.speech_url, max_retries=0)
     s3 = boto3.client("s3")
     # The server renders each text once, and both clients load what they need, before it counts.
-    _bare(openai, s3, requests)
+    for asked in requests:
+        _bare(openai, s3, asked)
     found.tell("PUT", "/_state", {"latency_s": LATENCY_S})
-    _, bare_s, bare_cpu_s = _timed(lambda: _bare(openai, s3, requests))
     with Api(url) as api:
         warm_up = api.add_job(api.add_list(texts.cards(2, "Anna")))
-        first, second = (api.add_job(api.add_list(cards)) for _ in range(2))
+        jobs = [api.add_job(api.add_list(deck)) for deck in decks]
+        again = api.add_job(api.add_list(decks[-1]))
     # What the bare code has by now too: a client, and an account that has told its limit.
     _run(worker, warm_up)
+    bare, spoken, throttled = _Times(), _Times(), 0
     with _judging() as judging_s:
-        report, job_s, job_cpu_s = _timed(lambda: _run(worker, first))
+        for job_id, asked in zip(jobs, requests, strict=True):
+            with bare.measured():
+                _bare(openai, s3, asked)
+            with spoken.measured():
+                throttled += _run(worker, job_id).tally.throttled
     calls = len(found.tell("GET", "/_requests"))
     storage_calls.clear()
-    _, again_s, _ = _timed(lambda: _run(worker, second))
+    reused = _Times()
+    with reused.measured():
+        _run(worker, again)
     return Figures(
-        bare_s=bare_s,
-        bare_cpu_s=bare_cpu_s,
-        job_s=job_s,
-        job_cpu_s=job_cpu_s,
+        bare_s=bare.wall_s,
+        bare_cpu_s=bare.cpu_s,
+        job_s=spoken.wall_s,
+        job_cpu_s=spoken.cpu_s,
         judging_cpu_s=sum(judging_s),
-        throttled=report.tally.throttled,
-        again_s=again_s,
+        throttled=throttled,
+        again_s=reused.wall_s,
         again_calls=len(found.tell("GET", "/_requests")) - calls,
         again_storage=storage_calls.total(),
     )
+
+
+@dataclass(slots=True)
+class _Times:
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Add what is done meanwhile."""
+        began, cpu = time.monotonic(), time.process_time()
+        yield
+        self.wall_s += time.monotonic() - began
+        self.cpu_s += time.process_time() - cpu
 
 
 def _calls_of(worker: Worker) -> Counter[str]:
@@ -126,13 +154,6 @@ def _run(worker: Worker, job_id: str) -> Report:
     if not isinstance(report.outcome, Completed):
         raise SystemExit(f"The job did not complete: {report.outcome}")
     return report
-
-
-def _timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What `act` returns, its seconds, and its processor's."""
-    began, cpu = time.monotonic(), time.process_time()
-    result = act()
-    return result, time.monotonic() - began, time.process_time() - cpu
 
 
 def _bare(openai: OpenAI, s3: Any, requests: list[SpeechRequest]) -> None:
