@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier, Lock, Thread
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import boto3
 import pytest
@@ -23,6 +24,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from moto import mock_aws
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from scripted_http import Answer, Request, ScriptedHttp
 from werkzeug.serving import make_server
@@ -382,6 +384,60 @@ def test_a_later_put_is_as_the_first_was_and_signed_for_its_own_clip() -> None:
     # Headers that are cut have their length at least, and nobody waits for leave to send.
     assert "Expect" not in later.headers
     assert list(later.headers).index("Content-Length") < list(later.headers).index("If-None-Match")
+
+
+def test_two_stores_of_one_client_keep_their_clips_apart(aws: Emulator, bucket: str) -> None:
+    client = s3_client(max_in_flight=8, endpoint_url=aws.url)
+    client.create_bucket(Bucket="previews")
+    clips, previews = S3Storage(bucket, BASE, client), S3Storage("previews", BASE, client)
+    for name in ("v1-a.mp3", "v1-b.mp3"):
+        assert clips.put(name, MP3) is True
+        assert previews.put(name, b"a preview") is True
+        client.put_object(Bucket=bucket, Key=f"theirs/{name}", Body=b"theirs", IfNoneMatch="*")
+
+    assert [clips.read("v1-b.mp3"), previews.read("v1-b.mp3")] == [MP3, b"a preview"]
+    for name in ("v1-a.mp3", "v1-b.mp3"):
+        client.delete_object(Bucket="previews", Key=name)
+    client.delete_bucket(Bucket="previews")
+
+
+@pytest.mark.parametrize(
+    "late", [Answer(200, b"<Error/>", {"ETag": '"0"'}), refusal("SlowDown", 503)]
+)
+def test_a_later_put_that_ends_otherwise_is_put_again_by_boto3(late: Answer) -> None:
+    with ScriptedHttp(STORED, late, STORED) as s3:
+        storage = s3_storage(s3.url)
+        storage.put("v1-a.mp3", MP3)
+
+        assert storage.put(NAME, MP3) is True
+
+    assert [request.path for request in s3.requests[1:]] == [f"/clips/{NAME}"] * 2
+
+
+def test_lambda_tells_its_trace_with_each_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "synthesize")
+    with ScriptedHttp(STORED) as s3:
+        storage = s3_storage(s3.url)
+        for trace in ("Root=1-a", "Root=1-b", "Root=1-c"):
+            monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+            storage.put(f"v1-{trace[-1]}.mp3", MP3)
+
+    told = [request.headers["X-Amzn-Trace-Id"] for request in s3.requests]
+    assert told == ["Root=1-a", "Root=1-b", "Root=1-c"]
+
+
+@mock_aws
+def test_a_mock_of_aws_answers_every_put() -> None:
+    client = s3_client(max_in_flight=1)
+    client.create_bucket(Bucket="clips")
+    storage = S3Storage("clips", BASE, client)
+    names = ["v1-a.mp3", "v1-b.mp3", "v1-c.mp3"]
+
+    with patch.object(client._endpoint.http_session, "send") as network:
+        assert [storage.put(name, MP3) for name in [*names, names[0]]] == [True, True, True, False]
+        assert [storage.read(name) for name in names] == [MP3] * 3
+
+    network.assert_not_called()
 
 
 def test_puts_follow_a_bucket_to_its_own_region() -> None:

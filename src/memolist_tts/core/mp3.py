@@ -26,7 +26,7 @@ _ROOMS: SimpleQueue[bytearray] = SimpleQueue()
 """Of clips that were decoded, for the next ones: the system's fresh pages are a twelfth of the
 processor time of judging a clip."""
 _MOST_ROOM_BYTES = 1 << 19
-"""Ten seconds of speech; what a longer clip takes isn't kept."""
+"""Ten seconds of what the provider sends; what a longer clip takes isn't kept."""
 
 _BIT_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _BIT_RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -157,8 +157,8 @@ def walk(data: bytes) -> Frames:
 def decoded(data: bytes, frames: Frames) -> Iterator[Pcm]:
     """The sound of a clip that `walk` found to be `frames`, all channels mixed to one.
 
-    Only within the context: its room is the next clip's. Decodes the bare frames, so that
-    nothing is trimmed by what a tag says and the length is comparable with `walk`'s.
+    Only within the context, slices too: its room is the next clip's. Decodes the bare frames,
+    so that nothing is trimmed by what a tag says and the length is comparable with `walk`'s.
     Raises `BrokenMp3`.
     """
     # This import costs 160 ms with miniaudio's, which a run that finds all stored never pays.

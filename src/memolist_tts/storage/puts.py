@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as aws
 from botocore.awsrequest import AWSRequest
+from botocore.handlers import add_recursion_detection_header
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -24,7 +28,7 @@ class _Made:
 
 
 class PlainPuts:
-    """Puts to one bucket that come to a plain end; all others are left to boto3. Thread-safe.
+    """Puts that come to a plain end; all others are left to boto3. Thread-safe.
 
     What boto3 does about a put beside signing and sending it (its endpoint, events, retries and
     parsing) is almost half of its processor time, and the same for every clip. It does so
@@ -33,17 +37,29 @@ class PlainPuts:
     """
 
     def __init__(self, client: S3Client) -> None:
+        self._events: Any = client.meta.events
         # boto3 keeps the session it sends by to itself; another would need its proxies and CAs.
         self._http = client._endpoint.http_session  # type: ignore[attr-defined]
         self._made: _Made | None = None
-        client.meta.events.register_last("before-call.s3.PutObject", self._learn)
+        self._own = threading.local()
+        # Before botocore's own handlers, which aren't of this operation alone: so it's learned
+        # without `Expect` (a clip costs less than that round trip) and without a trace's id.
+        self._events.register_last("before-call.s3.PutObject", self._learn)
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """What this thread puts by the client meanwhile is the example for those that follow."""
+        self._own.is_example = True
+        try:
+            yield
+        finally:
+            self._own.is_example = False
 
     def _learn(self, *, params: dict[str, Any], request_signer: Any, **_: object) -> None:
-        # A copy: boto3 goes on with its own. The proof of a store has another condition.
-        if (headers := dict(params["headers"])).get("If-None-Match") == "*":
+        if getattr(self._own, "is_example", False):
             self._made = _Made(
                 folder_url=params["url"].rpartition("/")[0],
-                headers=headers,
+                headers=dict(params["headers"]),
                 context=dict(params["context"]),
                 signer=request_signer,
             )
@@ -56,22 +72,25 @@ class PlainPuts:
         made = self._made
         if made is None:
             return None
+        # First of all: a store that takes headers cut on the way for whole ones would keep an
+        # empty clip, and keep it for good.
+        headers = {"Content-Length": str(len(body))} | made.headers
+        add_recursion_detection_header({"headers": headers})
         request = AWSRequest(
-            method="PUT",
-            url=f"{made.folder_url}/{key}",
-            # First of all: a store that takes headers cut on the way for whole ones would keep an
-            # empty clip, and keep it for good. Nor is it asked first whether a body may come: a
-            # clip costs less than that round trip.
-            headers={"Content-Length": str(len(body))} | made.headers,
-            data=body,
+            method="PUT", url=f"{made.folder_url}/{key}", headers=headers, data=body
         )
         request.context = dict(made.context)
         try:
             made.signer.sign("PutObject", request)
-            answer = self._http.send(request.prepare())
+            answer = self._sent(request.prepare())
         except aws.BotoCoreError:
             return None
-        # Any 200 isn't a success: it may be a web page's.
-        if answer.status_code == 200 and "ETag" in answer.headers:
+        # Any 200 isn't a success: it may be a web page's, or an error's that came late.
+        if answer.status_code < 300 and "ETag" in answer.headers and not answer.content:
             return True
         return False if answer.status_code == 412 else None
+
+    def _sent(self, request: Any) -> Any:
+        # Who answers in the network's place, as a mock does, answers these too.
+        _, answer = self._events.emit_until_response("before-send.s3.PutObject", request=request)
+        return answer or self._http.send(request)

@@ -139,14 +139,15 @@ class S3Storage:
         if (is_new := self._plain_puts.put(key, mp3)) is not None:
             return is_new
         try:
-            answer = self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=mp3,
-                IfNoneMatch="*",
-                ContentType="audio/mpeg",
-                CacheControl=CACHE_CONTROL,
-            )
+            with self._plain_puts.learning():
+                answer = self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=mp3,
+                    IfNoneMatch="*",
+                    ContentType="audio/mpeg",
+                    CacheControl=CACHE_CONTROL,
+                )
         except aws.ClientError as error:
             if _status(error) == 412:
                 return False
