@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
+import threading
 import time
 import webbrowser
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -31,9 +33,10 @@ from local.job import JobStalled, Utterance, follow, order, utterances
 from local.job import Progress as JobProgress
 from local.page import Cards, Entry, counted, write_page
 from local.postgres import PostgresError
-from local.stack import Embedded, Provider, embedded
+from local.stack import API_KEY, Embedded, Provider, embedded
 
 WAYS = ("auto", "endpoint", "chat", "realtime")
+SOURCES = Path(__file__).resolve().parents[1] / "src"
 TEXT_WIDTH = 70
 """A longer text goes on below itself."""
 
@@ -77,6 +80,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("deck", nargs="?", help="a file of two columns, English and French")
     parser.add_argument("--check", action="store_true", help="verify rows, objects and audio")
+    parser.add_argument(
+        "--stay", action="store_true", help="stay up for `memolist-tts` in another terminal"
+    )
     parser.add_argument("--folder", default=".demo", help="for the page and its clips")
     parser.add_argument("-v", "--verbose", action="store_true", help="name what was left out")
     return parser.parse_args(arguments)
@@ -138,11 +144,38 @@ def _run(
         wrong = _ended(console, stack, end)
         if options.check and not wrong:
             wrong = faults(stack, api, list_id, job_id, audio)
+        if options.stay:
+            _stay(console, stack, folder)
     if options.check and not wrong:
         _tell_checked(console, provider)
     if _has_screen():
         webbrowser.open(page.as_uri())
     return wrong
+
+
+def _stay(console: Console, stack: Embedded, folder: Path) -> None:
+    """Leave everything up until Ctrl-C, with what a shell needs to work on it."""
+    shell = folder / "shell"
+    variables = {
+        "DATABASE_URL": stack.database_url,
+        "STORAGE_TYPE": "local",
+        "LOCAL_STORAGE_PATH": str(folder / "audio"),
+        "PUBLIC_BASE_URL": (folder / "audio").as_uri(),
+        "TTS_PROVIDER": _way(os.environ),
+    }
+    if stack.speech is not None:
+        variables |= {"OPENAI_BASE_URL": stack.speech.base_url, "OPENAI_API_KEY": API_KEY}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    python = f"PYTHONPATH={shlex.quote(str(SOURCES))} {shlex.quote(sys.executable)}"
+    lines.append(f'memolist-tts() {{ {python} -m memolist_tts.cli "$@"; }}')
+    shell.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    console.print("All of it stays up until Ctrl-C. To work on it, in another terminal:")
+    console.print(f"source {shlex.quote(str(shell))}\nmemolist-tts status", soft_wrap=True)
+    try:
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    finally:
+        shell.unlink()
 
 
 def _starting(provider: Provider | None) -> str:

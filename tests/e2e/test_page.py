@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -229,6 +231,33 @@ def test_the_demo_tells_what_it_skipped_and_whose_the_voice_is(tmp_path: Path) -
     assert "The card shows only emoji or symbols; add a word to have it read." in lines
     assert "not OpenAI's. It is synthetic (AI)" in demo.stdout
     assert "mine.csv" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_demo_stays_up_for_a_shell_until_ctrl_c(tmp_path: Path) -> None:
+    deck = tmp_path / "mine.csv"
+    deck.write_text("cat,chat\n", encoding="utf-8")
+    shell = tmp_path / "shell"
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "local.demo", str(deck), "--stay", "--folder", str(tmp_path)],
+        env=ENVIRONMENT | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        told = list(takewhile(lambda line: line != f"source {shell}\n", demo.stdout))
+        worked = subprocess.run(
+            ["bash", "-c", f"source {shell} && memolist-tts status && memolist-tts doctor --speak"],
+            capture_output=True,
+            text=True,
+        )
+        demo.send_signal(signal.SIGINT)
+
+    assert "until Ctrl-C" in told[-1]
+    assert worked.returncode == 0, worked.stdout + worked.stderr
+    assert "1 completed" in " ".join(worked.stdout.split())
+    assert demo.returncode == 0
+    assert not shell.exists()
 
 
 def test_the_demo_speaks_with_the_real_voice_where_it_is_asked_for(tmp_path: Path) -> None:
