@@ -21,6 +21,7 @@ from memolist_tts.core.errors import (
     DatabaseError,
     NetworkFault,
     ProviderBusy,
+    SpeechError,
     StorageError,
     WakeError,
 )
@@ -110,6 +111,8 @@ class Provider:
     answer: Callable[[str], Exception | bytes | None] = field(default=lambda _text: None)
     asked: Callable[[str], None] = field(default=lambda _text: None)
     charges: list[Charge] = field(default_factory=list)
+    in_vain: list[tuple[str, Process, float]] = field(default_factory=list)
+    """Texts that weren't said: who asked, and when they learned of it."""
     languages: dict[str, str] = field(default_factory=dict)
     wholes: dict[str, list[str]] = field(default_factory=dict)
     """By each part of a text that is read in parts, all of them."""
@@ -151,7 +154,11 @@ class SimSpeaker:
             return NetworkFault("the answer was cut", maybe_billed=True)
 
         takes_s = provider.latency_s()
-        speech = provider.simulation.call("speak", effect, failure, takes_s=takes_s)
+        try:
+            speech = provider.simulation.call("speak", effect, failure, takes_s=takes_s)
+        except SpeechError:
+            provider.in_vain.append((text, self._process, provider.simulation.now))
+            raise
         charge[0].heard_at = provider.simulation.now
         return speech
 

@@ -55,7 +55,8 @@ SLOTS = 4
 MOST_ATTEMPTS = 3
 LONGEST_S = 6 * 3600.0
 LATE_S = 11.0
-"""What is half said so close to a run's end may not be finished: a call lasts 8 s at most."""
+"""What is half said, or was asked for in vain, so close to a run's end may not be finished: a
+call lasts 8 s at most."""
 STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 FOREIGN_URL = "https://elsewhere.example.com/recording.mp3"
 FRENCH = {
@@ -90,9 +91,17 @@ class Run:
     ended: float = math.inf
     report: Report | None = None
 
-    def may_drop_half(self, charge: parts.Charge, spoken: str | None) -> bool:
+    def may_drop_half(
+        self, charge: parts.Charge, pieces: Sequence[str], provider: Provider
+    ) -> bool:
         """Whether the rest of a text, of which `charge` paid for a part, may be left unsaid."""
-        if self.report is None or charge.heard_at > min(self.ended, self.deadline - LATE_S):
+        tried = [
+            at
+            for text, process, at in provider.in_vain
+            if text in pieces and process is self.process and self.began <= at <= self.ended
+        ]
+        latest = max([charge.heard_at, *tried])
+        if self.report is None or latest > min(self.ended, self.deadline - LATE_S):
             return True
         match self.report.outcome:
             case Lost():
@@ -100,7 +109,7 @@ class Run:
             case HandedBack(stop=stop):
                 return stop.rings or stop.code in ("database_down", "throttled")
             case _:
-                return spoken in {result.spoken for result in self.report.failed}
+                return " ".join(pieces) in {result.spoken for result in self.report.failed}
 
 
 class SimWorker(Worker):
@@ -642,7 +651,7 @@ class World:
         """The rest of its text was left unsaid, by a run that had to."""
         pieces = self.provider.wholes.get(charge.text, [])
         return len(pieces) > 1 and any(
-            run.may_drop_half(charge, " ".join(pieces))
+            run.may_drop_half(charge, pieces, self.provider)
             for run in self.runs
             if run.process is charge.process and run.began <= charge.asked_at <= run.ended
         )
