@@ -27,11 +27,11 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/demo.stamp
 
-demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv, TTS_PROVIDER=realtime)
+demo: $(VENV)/demo.stamp ## Speak a deck and listen to it (DECK=file.csv, TTS_PROVIDER=realtime, DEMO_FLAGS=--stay)
 	@$(BIN)/python -m local.demo $(if $(DECK),"$(DECK)") $(DEMO_FLAGS)
 
-test: $(VENV)/dev.stamp ## Every test, on real servers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/dev.stamp ## Every test, on real servers (TESTS=tests/unit/test_deck.py)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # What speaks a job, once more by the other two routes.
 SPEAKING := $(addprefix tests/integration/test_,worker.py front_doors.py poll.py cli.py)

@@ -201,8 +201,8 @@ def _tell_left_out(console: Console, stack: Embedded, is_verbose: bool) -> None:
     if out:
         names = ": " + ", ".join(out) if is_verbose else ""
         console.print(
-            f"{len(out)} saved queries and alarms were left out: "
-            f"the emulator doesn't know them{names}",
+            f"Of the template, {len(out)} saved queries and alarms aren't deployed here: "
+            f"the emulator doesn't know their kinds{names}",
             style="dim",
             soft_wrap=True,
         )

@@ -104,7 +104,8 @@ def gc(
         worker.stock.delete(older_s=older, limit=limit)
         told["deleted"] = _delete(worker, limit, as_json=as_json)
     unused = counted(told["unused"], "clip")
-    line = f"carried by no card: {unused}, {told['size_bytes'] / 1e6:.1f} MB"
+    stored = f"stored over {older / 86_400:g} days ago and " if older else ""
+    line = f"{stored}carried by no card: {unused}, {told['size_bytes'] / 1e6:.1f} MB"
     did = f"{told['marked']} marked, {told['deleted']} deleted"
     todo = f"{told['due']} of them may be deleted. Nothing was done; --yes does it."
     screen.answer(as_json, told, line, did if yes and not dry_run else todo)
