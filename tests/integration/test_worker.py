@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -725,6 +726,32 @@ def test_a_clip_that_cant_be_stored_at_once_is_put_again_not_paid_again(place: P
     assert report.outcome == Completed()
     assert each_charged_once(place.speech)
     assert len(place.speech.charges) == 4
+
+
+def test_a_clip_that_the_store_cut_fails_its_card_alone_and_says_what_to_delete(
+    place: Place,
+) -> None:
+    worker = place.worker(MAX_IN_FLIGHT="1")
+    real, left = worker.storage.put, [None]
+
+    def put(name: str, mp3: bytes) -> bool:
+        if not left:
+            return real(name, mp3)
+        left.pop()
+        real(name, mp3[:1000])
+        raise StorageError("the connection broke off")
+
+    worker.storage.put = put  # type: ignore[method-assign]
+    _, job_id = place.job_over(WORDS)
+
+    report = run(worker, job_id)
+
+    assert isinstance(report.outcome, Failed)
+    states = Counter(state for state, _ in place.ends(job_id).values())
+    assert states == {"spoken": 3, "failed": 1}
+    (failure,) = place.api.rows("SELECT code, message FROM tts.failure")
+    assert failure["code"] == "internal"
+    assert "Delete that object, then retry the job." in failure["message"]
 
 
 def test_an_answer_that_never_ends_is_given_up_and_the_rest_is_spoken(

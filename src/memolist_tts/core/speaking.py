@@ -540,6 +540,7 @@ class Session:
             case StorageError():
                 self._not_stored(work, error)
             case _:
+                self._unstored -= bool(work.store_tries)
                 reason = str(error) if isinstance(error, MemolistError) else repr(error)
                 self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from memolist_tts.core import mp3, verdict
+from memolist_tts.core.errors import MemolistError
 from memolist_tts.core.model import Clip, ClipId, Limits, Line, Speech
 from memolist_tts.core.ports import Shelf, Speaker
 from memolist_tts.core.prices import Usage
@@ -114,7 +115,7 @@ def look(work: Work, storage: Shelf) -> Stored | None:
     if audio is None:
         return None
     # It was judged before it was stored.
-    return Stored(clip=_clip(work, audio, mp3.walk(audio).duration_ms, None), found=True)
+    return Stored(clip=_clip(work, audio, _duration_ms(work.clip, audio), None), found=True)
 
 
 def call(work: Work, speaker: Speaker, storage: Shelf, timeout_s: float) -> Answer:
@@ -238,8 +239,19 @@ def _store(work: Work, take: Take, storage: Shelf) -> Stored:
         # Another run's recording of the same words was first: what is there counts.
         stored = storage.read(work.clip.object_name)
         if stored is not None and stored != audio:
-            audio, duration_ms = stored, mp3.walk(stored).duration_ms
+            audio, duration_ms = stored, _duration_ms(work.clip, stored)
     return Stored(clip=_clip(work, audio, duration_ms, take.request_id))
+
+
+def _duration_ms(clip: ClipId, stored: bytes) -> int:
+    """Raises `MemolistError` for an object that can't be a clip: a store cut it as it came."""
+    try:
+        return mp3.walk(stored).duration_ms
+    except mp3.BrokenMp3 as broken:
+        raise MemolistError(
+            f"the store keeps no sound MP3 as {clip.object_name} ({broken}), and never overwrites. "
+            "Delete that object, then retry the job."
+        ) from broken
 
 
 def _clip(work: Work, audio: bytes, duration_ms: int, request_id: str | None) -> Clip:
