@@ -617,19 +617,23 @@ class World:
     def _charge_problems(self) -> list[str]:
         """One charge a take, and one more for each that its process died or stood still over."""
         found, twice = [], 0
-        by_part: defaultdict[tuple[str, int], list[parts.Charge]] = defaultdict(list)
+        by_part: defaultdict[str, defaultdict[int, list[parts.Charge]]]
+        by_part = defaultdict(lambda: defaultdict(list))
         for charge in self.provider.charges:
             if charge.is_sound:
-                by_part[charge.key, charge.part].append(charge)
-        for (key, _), charges in by_part.items():
-            kept = [charge.name for charge in charges if not self._was_lost(charge)]
+                by_part[charge.key][charge.part].append(charge)
+        for key, charges in by_part.items():
+            kept = [
+                [each.name for each in of if not self._was_lost(each)] for of in charges.values()
+            ]
             takes = {name for name in self.store.objects if name.rsplit("-", 1)[0] == key}
             if len(takes) > 1 + self.forced:
                 found.append(f"{key[:12]} has {len(takes)} takes")
-            # One that reached the store under no name was paid for in vain.
-            twice += len(kept) - len(set(kept) - {None})
+            # One that reached the store under no name was paid for in vain; of a text that a
+            # process stood still over all its parts were.
+            twice += max(len(names) - len(set(names) - {None}) for names in kept)
             if twice > self.settings.MAX_IN_FLIGHT * self.simulation.freezes:
-                found.append(f"{key[:12]} charged {len(charges)} times, kept as {kept}")
+                found.append(f"{key[:12]} is kept, part by part, as {kept}")
         died_over = Counter(
             charge.process
             for charge in self.provider.charges
