@@ -63,6 +63,7 @@ class PlainPuts:
                 context=dict(params["context"]),
                 signer=request_signer,
             )
+            params["headers"] = _headers(self._made, params["body"].getbuffer().nbytes)
 
     def put(self, key: str, body: bytes) -> bool | None:
         """Whether `key` was free and is stored now; None where boto3 has to put it.
@@ -72,9 +73,7 @@ class PlainPuts:
         made = self._made
         if made is None:
             return None
-        # First of all: a store that takes headers cut on the way for whole ones would keep an
-        # empty clip, and keep it for good.
-        headers = {"Content-Length": str(len(body))} | made.headers
+        headers = _headers(made, len(body))
         add_recursion_detection_header({"headers": headers})
         request = AWSRequest(
             method="PUT", url=f"{made.folder_url}/{key}", headers=headers, data=body
@@ -94,3 +93,9 @@ class PlainPuts:
         # Who answers in the network's place, as a mock does, answers these too.
         _, answer = self._events.emit_until_response("before-send.s3.PutObject", request=request)
         return answer or self._http.send(request)
+
+
+def _headers(made: _Made, size_bytes: int) -> dict[str, str]:
+    """The length first of all: a store that takes headers cut on the way for whole ones would
+    keep an empty clip, and keep it for good."""
+    return {"Content-Length": str(size_bytes)} | made.headers
