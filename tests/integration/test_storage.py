@@ -470,8 +470,12 @@ def test_a_conflict_without_end_is_a_fault() -> None:
 
 @pytest.mark.parametrize(
     "cut",
-    [{"missing_bytes": 7}, {"has_length": False}],
-    ids=["in_the_body", "in_the_headers"],
+    [
+        {"missing_bytes": 7},
+        {"has_length": False},
+        {"has_length": False, "headers": {"Content-Length": ""}},
+    ],
+    ids=["in_the_body", "in_the_headers", "in_the_length"],
 )
 def test_an_answer_that_breaks_off_is_asked_for_again_and_never_taken_for_the_clip(
     cut: dict[str, Any],

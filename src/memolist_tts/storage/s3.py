@@ -130,7 +130,7 @@ class S3Storage:
                 # A conflict says that somebody is writing it, not that it is there.
                 if _status(error) != 409 or attempt == CONFLICT_ATTEMPTS:
                     raise self._fault(error, key, "stored", self._fix(error, _PUT)) from error
-            except aws.BotoCoreError as error:
+            except (aws.BotoCoreError, ValueError) as error:
                 raise self._fault(error, key, "stored", self._fix(error, _PUT)) from error
             time.sleep(random.uniform(0, CONFLICT_DELAY_S * 2**attempt))
             attempt += 1
@@ -168,6 +168,9 @@ class S3Storage:
                 return None
             except (aws.ClientError, aws.BotoCoreError) as error:
                 raise self._fault(error, key, "read", self._fix(error, _GET)) from error
+            except ValueError:
+                # An answer cut within a header: botocore reads what is left of its number.
+                continue
         raise self._fault("each answer broke off", key, "read", _NETWORK)
 
     def _whole(self, key: str) -> bytes | None:
