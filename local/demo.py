@@ -10,13 +10,14 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import threading
 import time
 import webbrowser
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -171,9 +172,12 @@ def _stay(console: Console, stack: Embedded, folder: Path) -> None:
     shell.write_text("\n".join(lines) + "\n", encoding="utf-8")
     console.print("All of it stays up until Ctrl-C. To work on it, in another terminal:")
     console.print(f"source {shlex.quote(str(shell))}\nmemolist-tts status", soft_wrap=True)
+    over = threading.Event()
+    # By hand: a process that a script starts in the background has SIGINT ignored.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: over.set())
     try:
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        over.wait()
     finally:
         shell.unlink()
 
