@@ -118,6 +118,8 @@ def test_it_stops_and_cleans_up_when_its_owner_is_killed(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        # Who runs the tests in a script's background has SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert owner.stdout is not None
     assert owner.stdout.readline()
