@@ -7,7 +7,7 @@ usual extension to low sample rates.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import floor
@@ -175,10 +175,9 @@ def decoded(data: bytes, frames: Frames) -> Iterator[Pcm]:
 
 @contextmanager
 def _room(size: int) -> Iterator[bytearray]:
-    try:
+    room = bytearray()
+    with suppress(Empty):
         room = _ROOMS.get_nowait()
-    except Empty:
-        room = bytearray(size)
     if len(room) < size:
         room = bytearray(size)
     yield room

@@ -449,7 +449,6 @@ class Session:
             case None:
                 self._not_found(work)
             case Stored():
-                self._unstored -= bool(work.store_tries)
                 self._stored(work, report)
             case Answer(ending=ending):
                 work.tries = 0
@@ -520,6 +519,7 @@ class Session:
             self._ready.append(work)
 
     def _end(self, work: Work, end: Stored | Given) -> None:
+        self._unstored -= bool(work.store_tries)
         self._ended.append(self._told(work, end))
         work.let_go()
 
@@ -540,7 +540,6 @@ class Session:
             case StorageError():
                 self._not_stored(work, error)
             case _:
-                self._unstored -= bool(work.store_tries)
                 reason = str(error) if isinstance(error, MemolistError) else repr(error)
                 self._end(work, Given(code="internal", message=f"The worker failed: {reason}"))
 
