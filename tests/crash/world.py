@@ -54,7 +54,7 @@ SLOTS = 4
 """How many instances a function can have at once."""
 MOST_ATTEMPTS = 3
 LONGEST_S = 6 * 3600.0
-LATE_S = 16.0
+LATE_S = 11.0
 """What is half said, or was asked for in vain, so close to a run's end may not be finished: a
 call lasts 8 s at most, and waits 5 s for its slot where the provider was throttling."""
 STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
@@ -103,13 +103,15 @@ class Run:
         latest = max([charge.heard_at, *tried])
         if self.report is None or latest > min(self.ended, self.deadline - LATE_S):
             return True
+        if " ".join(pieces) in {result.spoken for result in self.report.failed}:
+            return True
         match self.report.outcome:
             case Lost():
                 return True
             case HandedBack(stop=stop):
                 return stop.rings or stop.code in ("database_down", "throttled")
             case _:
-                return " ".join(pieces) in {result.spoken for result in self.report.failed}
+                return False
 
 
 class SimWorker(Worker):

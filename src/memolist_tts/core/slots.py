@@ -103,10 +103,15 @@ class Slots:
         pace = self.pace
         if pace is None:
             return 1, 1
-        share = 1.0 if self._apart is not None else self.share
+        share = self._part
         is_known = pace.limit_per_minute is not None or self._book.has_ceiling
         ahead_s = LEASE_AHEAD_S if is_known else CAREFUL_AHEAD_S
         return math.ceil(share * pace.tokens), math.ceil(share * pace.rate_per_s * ahead_s)
+
+    @property
+    def _part(self) -> float:
+        """Its part of `pace`: of its own bucket, all."""
+        return 1.0 if self._apart is not None else self.share
 
     @property
     def share(self) -> float:
@@ -116,6 +121,13 @@ class Slots:
         if self.pace is None:
             return SAFE_SHARE
         return min(1.0, max(1, self._own) / max(1.0, self.pace.taken - self._others_from))
+
+    def wait_s(self, count: int) -> float:
+        """How long this run waits for `count` slots more; 0 before anything is known."""
+        if self.pace is None:
+            return 0.0
+        share = self._part
+        return max(0.0, count - share * self.pace.tokens) / (share * self.pace.rate_per_s)
 
     def use(self) -> Slot:
         """The next slot, as a call starts in it."""
@@ -146,7 +158,7 @@ class Slots:
         if self.pace is None:
             return
         begin = self._clock() + self.pace.blocked_s
-        gap_s = 1 / (self.pace.rate_per_s * (1.0 if self._apart else self.share))
+        gap_s = 1 / (self.pace.rate_per_s * self._part)
         self._leased = deque(
             Slot(max(slot.at, begin + (n + 1) * gap_s), slot.place)
             for n, slot in enumerate(self._leased)

@@ -156,6 +156,9 @@ class Session:
         self._unended = len(self._to_look) + len(self._ready)
         self._resting: list[Work] = []
         self._under_way: dict[ClipId, Work] = {}
+        self._began = terms.clock()
+        self._first: ClipId | None = None
+        """What the first call was for, while nothing has gone wrong with it."""
         self.started: set[ClipId] = set()
         self._ended: list[Spoken] = []
         self._refusals: list[Spoken] = []
@@ -212,6 +215,7 @@ class Session:
             for work in (*self._ready, *self._resting):
                 self._terms.purse.let_go(work)
         self._slots.give_back()
+        self._give_up_what_outlasts_runs()
         if self.stop is not None:
             # Whether these lines are at fault isn't known: the next run tries them.
             self._failing.clear()
@@ -219,6 +223,19 @@ class Session:
         self._ended += self._foreign
         self._release_held()
         yield self._take_ended()
+
+    def _give_up_what_outlasts_runs(self) -> None:
+        """A text that had all of a run, undisturbed: each would pay for its first parts anew."""
+        if self.stop is not OUT_OF_TIME:
+            return
+        run_s = self._terms.deadline - self._began
+        for work in [work for work in self._ready if work.clip == self._first and work.parts]:
+            self._ready.remove(work)
+            message = (
+                f"Its {counted(len(work.line.pieces), 'part')} take longer to speak than a run "
+                f"has, {run_s:.0f} s. Shorten the text, or give runs more time."
+            )
+            self._end(work, Given(code="too_long", message=message))
 
     def _see_out(self) -> None:
         """Nobody takes the ends any more: what is under way is stored for the next run."""
@@ -327,6 +344,8 @@ class Session:
     def _start_call(self, work: Work, slot: Slot) -> None:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
         timeout_s = min(CALL_TIMEOUT_S, left_s)
+        if self.figures.requests == 0:
+            self._first = work.clip
         self.figures.requests += 1
         self._terms.purse.start(work)
         task = partial(takes.call, work, self._speaker, self._storage, timeout_s)
@@ -352,21 +371,39 @@ class Session:
 
     def _has_time(self) -> bool:
         """Nothing starts that can't be finished; the first calls only need some time at all."""
-        left_s = self._terms.deadline - self._terms.clock()
-        is_first = self.figures.requests == 0 and left_s > 1.0
-        if is_first or self._lasts_for(self._ready[0]):
+        may_start = (each for each in self._ready if self.stop is None or self._is_half_paid(each))
+        # A text in parts that is too long for what is left holds up none of the others.
+        if (work := next(filter(self._lasts_for, may_start), None)) is not None:
+            if work is not self._ready[0]:
+                self._ready.remove(work)
+                self._ready.appendleft(work)
+            return True
+        if self.figures.requests == 0 and self._terms.deadline - self._terms.clock() > 1.0:
             return True
         self._stop(OUT_OF_TIME)
         return False
 
     def _lasts_for(self, work: Work) -> bool:
-        """Whether what is missing of a text can be had in time.
+        """Whether what is missing of a text can be had in time, in the provider's pace.
 
         Of one that is half paid even if it's close: else that half is lost for sure.
         """
+        left_s = self._finish_by - self._terms.clock()
         missing = len(work.line.pieces) - len(work.parts)
-        call_s = (self._latency_s() or FIRST_CALL_S) if work.parts else self._call_s()
-        return self._finish_by - self._terms.clock() > call_s * missing
+        if work.parts:
+            return left_s > (self._latency_s() or FIRST_CALL_S) * missing
+        call_s = self._call_s()
+        if missing == 1:
+            return left_s > call_s
+        # Texts that are begun go on before this one does.
+        owed = sum(len(each.line.pieces) - len(each.parts) - 1 for each in self._begun_texts())
+        slots_s = self._slots.wait_s(missing - 1 + owed)
+        return left_s > call_s + max(call_s * (missing - 1), slots_s)
+
+    def _begun_texts(self) -> list[Work]:
+        """Texts of which a part is asked for, or has come."""
+        waiting = [work for work in (*self._ready, *self._resting) if work.parts]
+        return [*self._under_way.values(), *waiting]
 
     def _has_money(self) -> bool:
         covers = self._terms.purse.covers(self._ready)
@@ -464,6 +501,8 @@ class Session:
                 self._rejected(work, ending)
             case Unfinished(is_retake=is_retake):
                 self.figures.retaken += is_retake
+                if is_retake and work.clip == self._first:
+                    self._first = None
                 self._again(work)
 
     def _stored(self, work: Work, stored: Stored) -> None:
@@ -528,6 +567,8 @@ class Session:
         return _spoken(work, end)
 
     def _fell(self, work: Work, error: Exception) -> None:
+        if work.clip == self._first:
+            self._first = None
         match error:
             case Throttled():
                 self._throttled(work)
