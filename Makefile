@@ -23,6 +23,7 @@ $(VENV)/demo.stamp: requirements/demo.txt | $(BIN)/python
 	@$(INSTALL) -r requirements/demo.txt && touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what the tests need, once; it takes some two minutes."
 	@$(INSTALL) -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/demo.stamp

@@ -97,6 +97,16 @@ class Aws:
         """A boto3 client of the emulator, whatever this machine's AWS configuration says."""
         return self._session.client(service, endpoint_url=self.endpoint_url)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What another process needs to reach it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
     def secret(self, name: str, text: str) -> str:
         """Keep a secret in Secrets Manager; its ARN."""
         kept = self.client("secretsmanager").create_secret(Name=name, SecretString=text)

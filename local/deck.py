@@ -94,7 +94,13 @@ def parse_deck(content: bytes, name: str = "the deck") -> Deck:
     older spreadsheets write in Western Europe; Anki's own exports. Further columns are
     ignored where a header names them or tabs keep them apart. Raises `DeckError`.
     """
-    preamble = _preamble(_decoded(content, name))
+    text = _decoded(content, name)
+    if (at := text.find("\0")) >= 0:
+        raise DeckError(
+            f"{name}, line {text.count(chr(10), 0, at) + 1}: a NUL character, which no text holds: "
+            'save the file as "CSV UTF-8"'
+        )
+    preamble = _preamble(text)
     delimiter = preamble.delimiter or _delimiter(preamble)
     rows = list(_rows(preamble, delimiter, name))
     columns = _header(rows, preamble, delimiter, name)

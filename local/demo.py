@@ -7,6 +7,7 @@ of the CDN, and `.demo/index.html` has a button for every clip.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import shlex
 import shutil
@@ -16,8 +17,8 @@ import threading
 import time
 import webbrowser
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from local.stack import API_KEY, Embedded, Provider, embedded
 
 WAYS = ("auto", "endpoint", "chat", "realtime")
 SOURCES = Path(__file__).resolve().parents[1] / "src"
+COPY_EVERY_S = 0.5
 TEXT_WIDTH = 70
 """A longer text goes on below itself."""
 
@@ -85,7 +87,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--stay", action="store_true", help="stay up for `memolist-tts` in another terminal"
     )
     parser.add_argument("--folder", default=".demo", help="for the page and its clips")
-    parser.add_argument("-v", "--verbose", action="store_true", help="name what was left out")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="name what was left out, and show a failed job's log",
+    )
     return parser.parse_args(arguments)
 
 
@@ -119,10 +126,11 @@ def _run(
     """Speak the deck and show it; what went wrong."""
     started = time.monotonic()
     folder = Path(options.folder).resolve()
-    audio = _emptied(folder / "audio")
-    page = folder / "index.html"
+    audio, page = folder / "audio", folder / "index.html"
     _tell_ignored(console, deck)
     with ExitStack() as running:
+        running.enter_context(_owned(folder))
+        _empty(audio, page)
         with console.status(_starting(provider)):
             stack = running.enter_context(
                 embedded(
@@ -137,15 +145,16 @@ def _run(
         job_id = order(stack, api, list_id)
         end = _watch(console, stack, api, job_id, total=2 * len(deck.phrases))
         heard = utterances(api, job_id)
-        _copy(stack.objects(), audio)
+        _copy(stack, audio)
         voice = _voice(stack, provider)
         write_page(page, title, voice, _cards(heard, audio))
         _show(console, heard, time.monotonic() - started)
         _tell_where(console, voice, page)
-        wrong = _ended(console, stack, end)
+        wrong = _ended(console, stack, end, options.verbose)
         if options.check and not wrong:
             wrong = faults(stack, api, list_id, job_id, audio)
         if options.stay:
+            console.print(f"This is job {job_id} over list {list_id}.", soft_wrap=True)
             _stay(console, stack, folder)
     if options.check and not wrong:
         _tell_checked(console, provider)
@@ -156,30 +165,45 @@ def _run(
 
 def _stay(console: Console, stack: Embedded, folder: Path) -> None:
     """Leave everything up until Ctrl-C, with what a shell needs to work on it."""
-    shell = folder / "shell"
-    variables = {
-        "DATABASE_URL": stack.database_url,
-        "STORAGE_TYPE": "local",
-        "LOCAL_STORAGE_PATH": str(folder / "audio"),
-        "PUBLIC_BASE_URL": (folder / "audio").as_uri(),
-        "TTS_PROVIDER": _way(os.environ),
-    }
-    if stack.speech is not None:
-        variables |= {"OPENAI_BASE_URL": stack.speech.base_url, "OPENAI_API_KEY": API_KEY}
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    python = f"PYTHONPATH={shlex.quote(str(SOURCES))} {shlex.quote(sys.executable)}"
-    lines.append(f'memolist-tts() {{ {python} -m memolist_tts.cli "$@"; }}')
-    shell.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    console.print("All of it stays up until Ctrl-C. To work on it, in another terminal:")
+    shell, audio = folder / "shell", folder / "audio"
+    shell.write_text(_shell(stack, folder), encoding="utf-8")
+    told = (
+        "All of it stays up until Ctrl-C, and speaks whatever job is ordered. "
+        "To work on it, in another terminal:"
+    )
+    console.print(told, soft_wrap=True)
     console.print(f"source {shlex.quote(str(shell))}\nmemolist-tts status", soft_wrap=True)
     over = threading.Event()
     # By hand: a process that a script starts in the background has SIGINT ignored.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: over.set())
     try:
-        over.wait()
+        while not over.wait(COPY_EVERY_S):
+            _copy(stack, audio)
     finally:
         shell.unlink()
+
+
+def _shell(stack: Embedded, folder: Path) -> str:
+    """The lines that make a shell this deployment's."""
+    variables = stack.aws.variables | {
+        "DATABASE_URL": stack.database_url,
+        "STORAGE_TYPE": "s3",
+        "AWS_S3_BUCKET": stack.stack.resources["AudioBucket"],
+        "QUEUE_URL": stack.stack.resources["Queue"],
+        "PUBLIC_BASE_URL": (folder / "audio").as_uri(),
+        "TTS_PROVIDER": _way(os.environ),
+    }
+    if stack.speech is not None:
+        variables |= {"OPENAI_BASE_URL": stack.speech.base_url, "OPENAI_API_KEY": API_KEY}
+    command = folder / "bin" / "memolist-tts"
+    command.parent.mkdir(exist_ok=True)
+    python = f"PYTHONPATH={shlex.quote(str(SOURCES))} exec {shlex.quote(sys.executable)}"
+    command.write_text(f'#!/bin/sh\n{python} -m memolist_tts.cli "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    lines.append(f'export PATH={shlex.quote(str(command.parent))}:"$PATH"')
+    return "\n".join(lines) + "\n"
 
 
 def _starting(provider: Provider | None) -> str:
@@ -188,10 +212,26 @@ def _starting(provider: Provider | None) -> str:
     return "Starting PostgreSQL and an AWS emulator"
 
 
-def _emptied(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Keep other demos out of the folder. Raises `DemoError` where one is in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError(
+                f"Another demo uses {folder}: end that one with Ctrl-C, or give this one a folder "
+                "of its own, make demo DEMO_FLAGS='--folder another'"
+            ) from error
+        yield
+
+
+def _empty(audio: Path, page: Path) -> None:
+    """A page never stands there without its clips."""
+    page.unlink(missing_ok=True)
+    shutil.rmtree(audio, ignore_errors=True)
+    audio.mkdir(parents=True)
 
 
 def _tell_ignored(console: Console, deck: Deck) -> None:
@@ -228,16 +268,18 @@ def _watch(console: Console, stack: Embedded, api: Api, job_id: str, total: int)
     return now
 
 
-def _ended(console: Console, stack: Embedded, end: JobProgress) -> list[str]:
+def _ended(console: Console, stack: Embedded, end: JobProgress, is_verbose: bool) -> list[str]:
     if end.status == "completed":
         return []
-    console.print(stack.log(), style="dim", markup=False)
+    if is_verbose:
+        console.print(stack.log(), style="dim", markup=False)
     return [f"the job ended as {end.status}: {end.why}"]
 
 
-def _copy(objects: dict[str, bytes], audio: Path) -> None:
-    """What a CDN does, so that every URL plays after the bucket is gone."""
-    for name, mp3 in objects.items():
+def _copy(stack: Embedded, audio: Path) -> None:
+    """What a CDN does, so that every URL plays, also after the bucket is gone."""
+    copied = [str(each.relative_to(audio)) for each in audio.rglob("*.mp3")]
+    for name, mp3 in stack.objects(besides=copied).items():
         target = audio / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(mp3)

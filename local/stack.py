@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -47,12 +47,15 @@ class Embedded:
             MessageGroupId=user_id,
         )
 
-    def objects(self) -> dict[str, bytes]:
-        """Every object of the audio bucket, by name."""
+    def objects(self, besides: Collection[str] = ()) -> dict[str, bytes]:
+        """Every object of the audio bucket but those of these names, by name."""
         s3, bucket = self.aws.client("s3"), self.stack.resources["AudioBucket"]
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        names = [each["Key"] for page in pages for each in page.get("Contents", ())]
-        return {name: s3.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
+        names = {each["Key"] for page in pages for each in page.get("Contents", ())}
+        return {
+            name: s3.get_object(Bucket=bucket, Key=name)["Body"].read()
+            for name in sorted(names.difference(besides))
+        }
 
     def log(self) -> str:
         """What the functions wrote, and why one could not start."""

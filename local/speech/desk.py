@@ -164,7 +164,10 @@ class Desk:
         pcm = await self.in_studio(spoken, utterance.said, tongue, pitch, ask.speed)
         if pcm is None:
             raise Refused(
-                refusals.bad_argument("The input holds nothing that can be spoken.", "input")
+                refusals.bad_argument(
+                    "The local voice finds nothing to speak in it: it reads Latin script alone.",
+                    "input",
+                )
             )
         if self.settings.is_uneven:
             pcm = await self.in_studio(uneven, pcm, text, ask.voice or "alloy")

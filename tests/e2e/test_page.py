@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -233,6 +235,14 @@ def test_the_demo_tells_what_it_skipped_and_whose_the_voice_is(tmp_path: Path) -
     assert "mine.csv" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
+PATIENCE_S = 20.0
+IN_THE_SHELL = """
+memolist-tts status; memolist-tts doctor --speak
+of='import json, sys; print(json.load(sys.stdin)["utterances"][0]["card_id"])'
+memolist-tts retake $(memolist-tts status JOB --json | python3 -c "$of") fr --json
+"""
+
+
 def test_the_demo_stays_up_for_a_shell_until_ctrl_c(tmp_path: Path) -> None:
     deck = tmp_path / "mine.csv"
     deck.write_text("cat,chat\n", encoding="utf-8")
@@ -247,15 +257,28 @@ def test_the_demo_stays_up_for_a_shell_until_ctrl_c(tmp_path: Path) -> None:
         assert demo.stdout is not None
         told = list(takewhile(lambda line: line != f"source {shell}\n", demo.stdout))
         worked = subprocess.run(
-            ["bash", "-c", f"source {shell} && memolist-tts status && memolist-tts doctor --speak"],
+            ["bash", "-ec", f"source {shell}; {IN_THE_SHELL.replace('JOB', told[-2].split()[3])}"],
             capture_output=True,
             text=True,
         )
+        other = subprocess.run(
+            [sys.executable, "-m", "local.demo", str(deck), "--folder", str(tmp_path)],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        assert worked.returncode == 0, worked.stdout + worked.stderr
+        retaken = json.loads(worked.stdout.splitlines()[-1])["url"]
+        give_up = time.monotonic() + PATIENCE_S
+        while not Path(retaken.removeprefix("file://")).exists():
+            assert time.monotonic() < give_up, f"{retaken} can't be heard"
+            time.sleep(0.05)
         demo.send_signal(signal.SIGINT)
 
     assert "until Ctrl-C" in told[-1]
-    assert worked.returncode == 0, worked.stdout + worked.stderr
     assert "1 completed" in " ".join(worked.stdout.split())
+    assert other.returncode == 1
+    assert "Another demo uses" in other.stdout
     assert demo.returncode == 0
     assert not shell.exists()
 

@@ -44,7 +44,7 @@ def test_migrating_again_changes_nothing(new_database: Callable[..., str]) -> No
     second = run("migrate", DATABASE_URL=url)
 
     assert (first.returncode, first.stderr) == (0, "")
-    assert "applied 001_jobs_and_clips.sql" in first.stdout
+    assert "in place: 001_jobs_and_clips.sql" in first.stdout
     assert (second.returncode, second.stdout) == (0, first.stdout)
     with closing(connect(url)) as connection:
         assert connection.run("SELECT job_id, attempts FROM tts.job") == [["kept", 2]]
@@ -77,6 +77,33 @@ def test_status_shows_the_figures_of_all_jobs(database: str, api: Api) -> None:
     assert shown[0] == "Jobs 1 pending, 1 processing, 3 completed, 1 failed"
     assert re.fullmatch(r"Oldest pending \d+\.\d s", shown[1])
     assert shown[2:4] == ["Average time to completed 20.0 s", "Failure rate 25.0 %"]
+
+
+def test_status_lists_the_jobs_that_wait_or_run_and_why(database: str, api: Api) -> None:
+    resting, other = (api.add_job("list", createdAt=BEGAN) for _ in range(2))
+    api.add_job("list", status="failed", createdAt=BEGAN, completedAt=BEGAN)
+    api.rows(
+        """INSERT INTO tts.job (job_id, total, spoken, not_before, stop_code, stop)
+           VALUES (:id, 4, 1, '2099-01-02T03:04Z', 'job_budget_reached', 'Raise it.')""",
+        id=resting,
+    )
+
+    shown = plain(run("status", DATABASE_URL=database).stdout)
+    told = json.loads(run("status", "--json", DATABASE_URL=database).stdout)["open"]
+
+    assert f"{resting} pending 1/4 job_budget_reached, until 2099-01-02 03:04 UTC" in shown
+    assert f"{other} pending" in shown
+    assert {each["job"] for each in told} == {resting, other}
+
+
+def test_status_lists_ten_jobs_and_counts_the_others(database: str, api: Api) -> None:
+    for _ in range(12):
+        api.add_job("list", createdAt=BEGAN)
+
+    shown = plain(run("status", DATABASE_URL=database).stdout)
+
+    assert sum(line.endswith(" pending") for line in shown) == 10
+    assert shown[-1] == "and 2 jobs more that wait or run"
 
 
 def test_status_of_a_job_lists_what_failed_and_why(

@@ -47,6 +47,7 @@ def test_a_clip_that_is_missing_and_one_that_was_cut_are_told(deployment: Deploy
     assert f"{gone.name} is missing: 'apple' (alloy)" in shown.stdout
     assert f"{cut.name} has 100 bytes, not " in shown.stdout
     assert told[-1] == '{"checked": 2, "faults": 2}'
+    assert "`memolist-tts retake CARD fr` mends one" in shown.stderr
 
     retaken = deployment.told("retake", card["id"], "en")
     assert deployment.audio(retaken["url"])

@@ -271,7 +271,7 @@ def test_each_command_of_the_page_does_what_it_says(deployment: Deployment) -> N
     ]  # fmt: skip
     list_id = deployment.api.add_list(WORDS)
 
-    assert "applied 001_jobs_and_clips.sql" in deployment.command("migrate").stdout
+    assert "in place: 001_jobs_and_clips.sql" in deployment.command("migrate").stdout
     assert deployment.command("doctor").returncode == 0
     with poller(deployment) as process:
         *_, last = follow(deployment.api, deployment.api.add_job(list_id))

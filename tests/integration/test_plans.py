@@ -121,7 +121,7 @@ def test_a_job_s_cards_and_clips_are_found_without_the_others(
     ("module", "statement"),
     [
         (jobs, "WAITING"), (jobs, "OTHERS_WAIT"), (jobs, "EXHAUST"),
-        (operator, "DUE"), (operator, "GAUGES"),
+        (operator, "DUE"), (operator, "GAUGES"), (operator, "OPEN"),
     ],
 )  # fmt: skip
 def test_what_looks_over_all_jobs_reads_none_that_has_ended(

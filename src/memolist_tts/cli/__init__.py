@@ -24,7 +24,7 @@ for group in (work, doctor, see, jobs, cards, lexicon, listen, stock, canary):
 def main() -> None:
     """Run a command; what goes wrong on purpose is one message and an exit code."""
     try:
-        app()
+        app(prog_name="memolist-tts")
     except MemolistError as error:
         print(error, file=sys.stderr)
         sys.exit(code_of(error))

@@ -46,7 +46,7 @@ def canary(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Speak a few golden phrases and compare them with the accepted recordings; 3: drifted.
+    """Have the voices drifted? Golden phrases are spoken and compared with the accepted; 3: yes.
 
     What is sound and was never heard before becomes the baseline. A drift never does by itself.
     """

@@ -72,7 +72,7 @@ def preview(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """What a card shows, what would be said, in which voice and at what price."""
+    """What a card shows, what is said, and its price. In which voice; --speak to hear it."""
     needs = Needs.WORKER if speak else Needs.DATABASE | Needs.STORAGE
     worker = Worker(Settings.load(needs))
     if (card is None) == (text is None) or (text is not None and language is None):
@@ -192,7 +192,7 @@ def estimate(
     force: Annotated[bool, typer.Option("--force", help="As a job with options.force.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """What a job over a list would speak, and what it would cost at list prices."""
+    """What a job over a list would speak, and cost. At list prices."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     options = Options(voice=voice, force=force)
     script = worker.script(options, worker.cards.lexicon())
@@ -214,7 +214,7 @@ def fill(
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make jobs for cards with a text, no audio, no error and no open job."""
+    """Make jobs for cards without audio. They have a text, no error and no open job."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     script = worker.script(Options(), worker.cards.lexicon())
     wanted = first(_lines(worker.cards.missing(list_id=list_id), script), limit, as_json=as_json)
@@ -453,7 +453,7 @@ def _show_retake(told: dict[str, Any]) -> None:
 
 
 def undo(card: CardId, language: Code, as_json: JsonFlag = False) -> None:
-    """Give a card the audio, --say and --hint back that it had before its last retake."""
+    """Take a retake back. The card gets the audio, --say and --hint that it had before."""
     worker = Worker(Settings.load(Needs.DATABASE))
     undone = worker.orders.undo(card, language_of(worker, language))
     new, old = undone or (None, None)

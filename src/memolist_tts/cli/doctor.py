@@ -29,7 +29,7 @@ def doctor(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check database, store, queue, key, model, shutdown date and voices; 3: one is at fault."""
+    """Check each part of this deployment. 3: one is at fault."""
     worker = Worker(Settings.load(Needs.WORKER))
     worst = State.OK
     for finding in examine(worker, speak=speak):

@@ -51,7 +51,7 @@ def retry(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the jobs.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take up failed jobs again, or one that rests: only what wasn't spoken is spoken."""
+    """Take up failed jobs again, or one that rests. Only what wasn't spoken is spoken."""
     worker = Worker(Settings.load(Needs.DATABASE))
     if job is not None and not every:
         _retry_one(worker, job, code, dry_run=dry_run, as_json=as_json)
@@ -144,7 +144,7 @@ def pause(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Let no job be claimed or go on: what is being spoken ends, the rest is handed back."""
+    """Let no job be claimed or go on. What is being spoken ends, the rest is handed back."""
     if user is not None and not user.strip():
         raise typer.BadParameter("--user names nobody: leave it out to pause everybody's jobs")
     operator = Worker(Settings.load(Needs.DATABASE)).operator
@@ -158,7 +158,7 @@ def resume(
     user: Annotated[str | None, typer.Option(help="Lift only the pause of this user.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Lift every pause, and take up the jobs that rest: quota, key or storage are well again."""
+    """Lift every pause, take up what rests. Quota, key or storage are well again."""
     operator = Worker(Settings.load(Needs.DATABASE)).operator
     if user is not None:
         if not (lifted := operator.resume_user(user)):

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True,
         rich_markup_mode=None,
-        help="Words that a voice gets wrong, and what it is given to read instead.",
+        help="Words that a voice gets wrong. What it is given to read instead.",
     )
     for name, command in (("add", add), ("list", list_words), ("remove", remove)):
         group.command(name)(command)

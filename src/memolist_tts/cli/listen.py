@@ -45,7 +45,7 @@ def listen(
     out: Annotated[Path, typer.Option(help="The page's file.")] = Path("listen.html"),
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a page to hear a list on, card by card: what is said and why not, old and new takes.
+    """Make a page to hear a list on. Card by card: what is said and why not, old and new takes.
 
     One file that needs no network. It lists the retakes that you ask for as commands.
     """

@@ -35,6 +35,7 @@ GAP = 2
 """Between the columns of a table."""
 LONGEST_S = 5_300 * 604_800.0
 """A hundred years and a little."""
+_WORDS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -133,6 +134,13 @@ def ended(count: int, noun: str, limit: int) -> None:
 def when(value: datetime | None) -> str:
     """A time as a person reads it, in UTC."""
     return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def span(value: float) -> str:
+    """A time in words: `90 days`."""
+    name, unit = next((each for each in _WORDS if value >= each[1]), _WORDS[-1])
+    number = f"{value / unit:g}"
+    return f"{number} {name}" + ("" if number == "1" else "s")
 
 
 def took(value: float | None) -> str:

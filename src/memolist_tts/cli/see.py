@@ -27,6 +27,8 @@ COUNTS = ("spoken", "reused", "kept", "skipped", "failed")
 ENDS = ("completed", "failed")
 REASONS = ("waits_until", "stop_code", "stop", "error_code", "error")
 """Of a job's progress: why it waits and until when, or why it failed."""
+MOST_OPEN = 10
+"""Jobs that wait or run, as `status` lists them."""
 WINDOW_S = 15.0
 """Over which a job's pace is measured."""
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many rows.")]
@@ -49,7 +51,7 @@ def open_worker() -> Worker:
 def status(
     job: Annotated[str | None, typer.Argument(metavar="JOB")] = None, as_json: JsonFlag = False
 ) -> None:
-    """The figures of all jobs; of one job its progress and each utterance."""
+    """All jobs in figures, and which wait; or one JOB. Of that its progress and each utterance."""
     worker = open_worker()
     told = _overview(worker) if job is None else _job(worker, job)
     if as_json:
@@ -72,6 +74,7 @@ def _overview(worker: Worker) -> dict[str, Any]:
         "rates": worker.operator.rates(),
         "pauses": worker.operator.pauses(),
         "canary": worker.canaries.last(),
+        "open": worker.operator.open(MOST_OPEN),
     }
 
 
@@ -90,6 +93,27 @@ def _show_overview(told: dict[str, Any]) -> None:
     )
     for pause in told["pauses"]:
         console.print(screen.pause_line(pause))
+    if told["open"]:
+        _show_open(told["open"])
+    if (more := told["jobs"]["pending"] + told["jobs"]["processing"] - len(told["open"])) > 0:
+        console.print(f"and {counted(more, 'job')} more that wait or run")
+
+
+def _show_open(jobs: Sequence[dict[str, Any]]) -> None:
+    table = screen.table("job", "state", "ended", "why it waits")
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    for each in jobs:
+        ended = f"{each['ended']}/{each['total']}" if each["total"] else ""
+        table.add_row(each["job"], each["status"], ended, Text(_waits(each)))
+    screen.show(table)
+
+
+def _waits(job: Mapping[str, Any]) -> str:
+    if job["status"] != "pending" or job["stop_code"] is None:
+        return ""
+    until = f", until {screen.when(job['waits_until'])} UTC" if job["waits_until"] else ""
+    return f"{job['stop_code']}{until}"
 
 
 def _money(today: dict[str, Any]) -> str:
@@ -181,7 +205,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between looks.")] = 1.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Follow a job to its end: spoken, reused, failed, left, a second, time left. 3: it failed."""
+    """Follow a job to its end. Spoken, reused, failed, left, a second, time left; 3: it failed."""
     worker = open_worker()
     seen = looks(worker, job, every)
     state = ""
@@ -322,7 +346,7 @@ def clips(
     limit: Limit = 50,
     as_json: JsonFlag = False,
 ) -> None:
-    """Which voice made what, the newest first: text said, voice, model, take, seconds, cost."""
+    """Which voice made what, the newest first. Text said, voice, model, take, seconds, cost."""
     rows = open_worker().records.clips(asked(where or ()), limit)
     if as_json:
         for row in rows:
@@ -361,7 +385,7 @@ def costs(
     limit: Limit = 50,
     as_json: JsonFlag = False,
 ) -> None:
-    """What was spent, retakes and failures included: as the provider reported, or estimated."""
+    """What was spent, retakes and failures too. As the provider reported it, or estimated."""
     rows = open_worker().ledger.costs(by.value, days=days, limit=limit)
     if as_json:
         for row in rows:

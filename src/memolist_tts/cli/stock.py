@@ -27,16 +27,17 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     since: Annotated[
-        float, typer.Option(parser=screen.seconds, metavar="TIME", help="Stored within.")
-    ] = "5200w",  # type: ignore[assignment]
+        float | None,
+        typer.Option(parser=screen.seconds, metavar="TIME", help="Stored within; else all."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask the store for every clip that is written down; 3: one is missing or of another size."""
+    """Ask the store for every clip. 3: one that is written down is missing or of another size."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     checked, faults = 0, 0
     with screen.progress(as_json=as_json) as bar, ThreadPoolExecutor(AT_ONCE) as pool:
         task = bar.add_task("clips checked", total=None)
-        for page in worker.stock.stored(since_s=since):
+        for page in worker.stock.stored(since_s=since or screen.LONGEST_S):
             sizes = pool.map(worker.storage.size, [row["object_name"] for row in page])
             found = _faults(page, list(sizes))
             checked, faults = checked + len(page), faults + len(found)
@@ -47,6 +48,10 @@ def verify(
         screen.emit({"checked": checked, "faults": faults})
     else:
         console.print(f"{counted(checked, 'clip')} checked, {faults} at fault")
+        if faults:
+            screen.aside.print(
+                "Their cards' URLs end with these names: `memolist-tts retake CARD fr` mends one."
+            )
     if faults:
         raise typer.Exit(Exit.UNWELL)
 
@@ -92,7 +97,7 @@ def gc(
     ),
     as_json: JsonFlag = False,
 ) -> None:
-    """Clips that no card carries: counted; with --yes marked, and a day later deleted."""
+    """Delete clips that no card carries. Counted; with --yes marked, and a day later deleted."""
     worker = Worker(Settings.load(Needs.DATABASE | Needs.STORAGE))
     found = worker.stock.unused(older_s=older)
     told = {
@@ -104,7 +109,7 @@ def gc(
         worker.stock.delete(older_s=older, limit=limit)
         told["deleted"] = _delete(worker, limit, as_json=as_json)
     unused = counted(told["unused"], "clip")
-    stored = f"stored over {older / 86_400:g} days ago and " if older else ""
+    stored = f"stored over {screen.span(older)} ago and "
     line = f"{stored}carried by no card: {unused}, {told['size_bytes'] / 1e6:.1f} MB"
     did = f"{told['marked']} marked, {told['deleted']} deleted"
     todo = f"{told['due']} of them may be deleted. Nothing was done; --yes does it."

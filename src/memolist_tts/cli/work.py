@@ -28,14 +28,14 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(as_json: JsonFlag = False) -> None:
-    """Make or update the schema `tts`; the API's tables are left alone. Safe to repeat."""
+    """Make or update the schema `tts`. The API's tables are left alone; safe to repeat."""
     settings = Settings.load(Needs.DATABASE)
     applied = run_migrations(assemble.database_url(settings))
-    screen.answer(as_json, {"applied": applied}, *(f"applied {name}" for name in applied))
+    screen.answer(as_json, {"applied": applied}, *(f"in place: {name}" for name in applied))
 
 
 def poll(as_json: LogFlag = False) -> None:
-    """Look for pending jobs every POLL_INTERVAL_MS and speak them, until SIGTERM or Ctrl-C."""
+    """Speak pending jobs until SIGTERM or Ctrl-C. It looks for them every POLL_INTERVAL_MS."""
     worker = assemble.Worker(Settings.load(Needs.WORKER))
     with halt_on_signals() as halt:
         # Stops here, before any work: tables, folder or bucket, address and key.

@@ -90,6 +90,18 @@ SELECT count(*) FILTER (WHERE j.status = 'pending') AS pending,
 FROM {jobs} j
 """
 
+# Jobs that wait or run, the oldest first, and what holds each.
+OPEN = """
+SELECT j.id::text AS job, j.status::text AS status, {user} AS user_id, t.total,
+       t.spoken + t.reused + t.kept + t.skipped + t.failed AS ended,
+       CASE WHEN t.not_before > clock_timestamp() THEN t.not_before END AS waits_until,
+       t.stop_code, t.stop
+FROM {jobs} j LEFT JOIN tts.job t ON t.job_id = j.id::text
+WHERE j.status IN ('pending', 'processing')
+ORDER BY j."createdAt", j.id
+LIMIT cast(:limit AS integer)
+"""
+
 # One job as the API has it.
 STATUS = """
 SELECT j.id::text AS id, j.status::text AS status, {user} AS user_id, {message} AS message
@@ -318,6 +330,10 @@ class Operator:
     def figures(self) -> Row:
         """The four figures, over all jobs."""
         return self._rows(FIGURES)[0]
+
+    def open(self, limit: int) -> list[Row]:
+        """Jobs that wait or run, the oldest first, and why they wait."""
+        return self._rows(OPEN, limit=limit)
 
     def rates(self) -> list[Row]:
         """The shared pace of each provider and model, the last used first."""
