@@ -263,6 +263,7 @@ class _Canary:
         purse = Purse(job, ports.ledger)
         terms = Terms(
             deadline=self.deadline,
+            run_s=self.deadline - ports.clock(),
             in_flight=ports.in_flight,
             flush_s=ports.flush_s,
             clock=ports.clock,

@@ -45,6 +45,7 @@ from memolist_tts.core.plan import Plan, Script
 from memolist_tts.core.ports import Clips, Jobs, Ledger, PaceBook, Speaker, Storage, Wake
 from memolist_tts.core.purse import Purse
 from memolist_tts.core.speaking import (
+    TURN_OVER,
     Given,
     Session,
     Spoken,
@@ -108,6 +109,8 @@ class _Run:
     job: Job
     options: Options
     purse: Purse
+    began: float
+    """On the clock."""
     leased_until: float
     """On the clock: until then, surely, nobody else speaks this job."""
     counted: Counter[str] = field(default_factory=Counter)
@@ -151,6 +154,7 @@ def run_chunk(
     run = _Run(
         job=job,
         options=Options(),
+        began=began,
         leased_until=began + lease_s,
         turn_until=began + rules.least_turn_s,
         purse=Purse(job, ports.ledger),
@@ -233,7 +237,7 @@ def _speak_lines(
             return stop
         return _speak_mine(run, left, reserved, deadline, ports, rules, halt)
     if len(reserved.stored) < len(left.lines):
-        return _await_others(deadline, ports, rules, halt)
+        return _await_others(run, deadline, ports, rules, halt)
     return None
 
 
@@ -247,14 +251,20 @@ def _storage_fault(storage: Storage) -> Stop | None:
 
 
 def _await_others(
-    deadline: float, ports: Ports, rules: Rules, halt: threading.Event
+    run: _Run, deadline: float, ports: Ports, rules: Rules, halt: threading.Event
 ) -> Stop | None:
     if halt.wait(rules.flush_s):
         return Stop(code="terminated", message="The worker was asked to end.")
     if ports.clock() >= deadline:
         message = "Another job speaks the same phrases; this one picks them up."
         return Stop(code="out_of_time", message=message, delay_s=5.0)
+    if _is_turn_over(run, ports):
+        return TURN_OVER
     return None
+
+
+def _is_turn_over(run: _Run, ports: Ports) -> bool:
+    return ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S)
 
 
 def _speak_mine(
@@ -268,6 +278,8 @@ def _speak_mine(
 ) -> Stop | None:
     terms = Terms(
         deadline=deadline,
+        run_s=deadline - run.began,
+        has_asked=run.counted["requests"] > 0,
         in_flight=rules.in_flight,
         flush_s=rules.flush_s,
         look_s=LOOK_S,
@@ -291,7 +303,7 @@ def _speak_mine(
                     _write_spoken(run, batch, left, ports, rules)
                 if run.paused is not None:
                     session.end(run.paused)
-                elif ports.clock() >= run.turn_until and ports.jobs.others_wait(run.job, TURN_S):
+                elif _is_turn_over(run, ports):
                     session.end_turn()
     finally:
         run.begun += session.begun

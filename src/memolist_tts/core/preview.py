@@ -53,6 +53,7 @@ def speak_line(
         purse = Purse(job, ports.ledger)
         terms = Terms(
             deadline=deadline - SETTLE_S,
+            run_s=seconds - SETTLE_S,
             in_flight=1,
             flush_s=rules.flush_s,
             clock=ports.clock,

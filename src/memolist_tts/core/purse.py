@@ -85,9 +85,7 @@ class Purse:
         if not work.parts:
             self._flying.pop(work.clip, None)
         self._is_refused = self._is_written = False
-        voice = work.line.voice
-        key = (voice.model, voice.name, voice.language, work.is_reported)
-        total = self._sums.setdefault(key, _Sum())
+        total = self._sum(work, is_reported=work.is_reported)
         total.calls += 1
         cost_usd = work.cost_usd or 0.0
         total.characters += work.characters - work.booked_characters
@@ -100,12 +98,27 @@ class Purse:
 
     def let_go(self, work: Work) -> None:
         """A line goes no further: what was set aside for its later parts is free again."""
+        self._book_lost(work)
         usd = self._flying.pop(work.clip, None)
         if usd is None:
             return
         if work.clip in self._adrift:
             self._abandoned += usd
         self._is_refused = self._is_written = False
+
+    def _book_lost(self, work: Work) -> None:
+        """Parts of a take that won't be whole were paid for, too."""
+        whole_usd = line_usd(work.line)
+        if not work.parts or whole_usd is None:
+            return
+        self._sum(work, is_reported=False).cost_usd += (
+            whole_usd * len(work.parts) / len(work.line.pieces)
+        )
+        self._is_written = False
+
+    def _sum(self, work: Work, *, is_reported: bool) -> _Sum:
+        voice = work.line.voice
+        return self._sums.setdefault((voice.model, voice.name, voice.language, is_reported), _Sum())
 
     def write(self) -> None:
         """Bring the ledger up to date, if there is anything new."""

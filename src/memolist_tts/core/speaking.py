@@ -101,6 +101,10 @@ class Terms:
 
     deadline: float
     """On `clock`: everything is over by then."""
+    run_s: float
+    """Of the whole run, of which the session may be the last moments."""
+    has_asked: bool = False
+    """Whether the run asked the provider for something before."""
     in_flight: int
     flush_s: float
     look_s: float = math.inf
@@ -156,9 +160,6 @@ class Session:
         self._unended = len(self._to_look) + len(self._ready)
         self._resting: list[Work] = []
         self._under_way: dict[ClipId, Work] = {}
-        self._began = terms.clock()
-        self._first: ClipId | None = None
-        """What the first call was for, while nothing has gone wrong with it."""
         self.started: set[ClipId] = set()
         self._ended: list[Spoken] = []
         self._refusals: list[Spoken] = []
@@ -225,17 +226,27 @@ class Session:
         yield self._take_ended()
 
     def _give_up_what_outlasts_runs(self) -> None:
-        """A text that had all of a run, undisturbed: each would pay for its first parts anew."""
+        """Texts for which no run has time: each would pay for their first parts, or takes, anew."""
         if self.stop is not OUT_OF_TIME:
             return
-        run_s = self._terms.deadline - self._began
-        for work in [work for work in self._ready if work.clip == self._first and work.parts]:
-            self._ready.remove(work)
+        for work in (*self._ready, *self._resting):
+            if (end := self._outlasts(work)) is not None:
+                self._ended.append(_spoken(work, end))
+                work.let_go()
+
+    def _outlasts(self, work: Work) -> Given | None:
+        """Its error, if as many calls as it may take, as long as its own were, outlast a run."""
+        run_s, parts = self._terms.run_s, len(work.line.pieces)
+        whole_s = parts * work.calls_s / max(1, work.calls)
+        if work.takes and takes.MOST_TAKES * whole_s > run_s:
+            return _unsound(work, takes.rejected(work))
+        if work.parts and whole_s > run_s:
             message = (
-                f"Its {counted(len(work.line.pieces), 'part')} take longer to speak than a run "
-                f"has, {run_s:.0f} s. Shorten the text, or give runs more time."
+                f"Its {counted(parts, 'part')} take {whole_s:.0f} s to speak, and a run has "
+                f"{run_s:.0f} s. Shorten the text, or give runs more time."
             )
-            self._end(work, Given(code="too_long", message=message))
+            return Given(code="too_long", message=message)
+        return None
 
     def _see_out(self) -> None:
         """Nobody takes the ends any more: what is under way is stored for the next run."""
@@ -331,21 +342,21 @@ class Session:
             and self._has_time()
             and self._has_money()
             and self._has_slot()
+            # Again: with a session's first slot it learns how long calls take.
+            and self._has_time()
             # Last: what stands still in any of these learns of it before it pays.
             and self._is_leased()
         ):
             self._start_call(self._ready.popleft(), self._slots.use())
 
     def _has_next(self) -> bool:
-        if not self._ready:
-            return False
-        return self.stop is None or self._is_half_paid(self._ready[0])
+        if self.stop is None:
+            return bool(self._ready)
+        return any(self._is_half_paid(work) for work in self._ready)
 
     def _start_call(self, work: Work, slot: Slot) -> None:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
         timeout_s = min(CALL_TIMEOUT_S, left_s)
-        if self.figures.requests == 0:
-            self._first = work.clip
         self.figures.requests += 1
         self._terms.purse.start(work)
         task = partial(takes.call, work, self._speaker, self._storage, timeout_s)
@@ -370,7 +381,7 @@ class Session:
         return self._slots.pace.latency_s if self._slots.pace else None
 
     def _has_time(self) -> bool:
-        """Nothing starts that can't be finished; the first calls only need some time at all."""
+        """Nothing starts that can't be finished; a run's first call only needs half of the run."""
         may_start = (each for each in self._ready if self.stop is None or self._is_half_paid(each))
         # A text in parts that is too long for what is left holds up none of the others.
         if (work := next(filter(self._lasts_for, may_start), None)) is not None:
@@ -378,7 +389,8 @@ class Session:
                 self._ready.remove(work)
                 self._ready.appendleft(work)
             return True
-        if self.figures.requests == 0 and self._terms.deadline - self._terms.clock() > 1.0:
+        is_first = self.figures.requests == 0 and not self._terms.has_asked
+        if is_first and self._terms.deadline - self._terms.clock() > self._terms.run_s / 2:
             return True
         self._stop(OUT_OF_TIME)
         return False
@@ -447,7 +459,9 @@ class Session:
         times = [work.ready_at for work in self._resting]
         slot_at = self._slots.next_at
         may_start = self._has_next() and self._free > 0 and not self._terms.purse.is_waiting
-        if slot_at is not None and may_start and self._is_leased():
+        # One that is there already isn't what is waited for.
+        is_awaited = slot_at is not None and slot_at > self._terms.clock()
+        if slot_at is not None and is_awaited and may_start and self._is_leased():
             times.append(slot_at)
         return min(times, default=math.inf)
 
@@ -480,6 +494,8 @@ class Session:
             seconds = self._terms.clock() - ticket.started
             self.figures.longest_call_s = max(self.figures.longest_call_s, seconds)
             self._slots.took(seconds)
+            ticket.work.calls += 1
+            ticket.work.calls_s += seconds
 
     def _ended_well(self, work: Work, report: Answer | Stored | None) -> None:
         match report:
@@ -501,8 +517,6 @@ class Session:
                 self._rejected(work, ending)
             case Unfinished(is_retake=is_retake):
                 self.figures.retaken += is_retake
-                if is_retake and work.clip == self._first:
-                    self._first = None
                 self._again(work)
 
     def _stored(self, work: Work, stored: Stored) -> None:
@@ -513,14 +527,7 @@ class Session:
         self._end(work, stored)
 
     def _rejected(self, work: Work, ending: Rejected) -> None:
-        takes_made = counted(len(work.takes), "take")
-        message = f"No sound recording in {takes_made}: {ending.reason}. Retry the job."
-        if ending.code == "not_verbatim":
-            message = (
-                f"The model did not read the text as it is in {takes_made}; in the last such one "
-                f"{ending.reason}. Reword the card, or use another voice, model or TTS_PROVIDER."
-            )
-        spoken = self._told(work, Given(code=ending.code, message=message))
+        spoken = self._told(work, _unsound(work, ending))
         if ending.lacks is None or self._has_stored:
             self._ended.append(spoken)
             return
@@ -567,8 +574,6 @@ class Session:
         return _spoken(work, end)
 
     def _fell(self, work: Work, error: Exception) -> None:
-        if work.clip == self._first:
-            self._first = None
         match error:
             case Throttled():
                 self._throttled(work)
@@ -668,7 +673,6 @@ class Session:
         # The first reason stands, unless a person has to act.
         if self._unended and (self.stop is None or (stop.rings and not self.stop.rings)):
             self.stop = stop
-            self._ready = deque(sorted(self._ready, key=lambda work: not work.parts))
 
 
 def stopped_by(error: StopRun) -> Stop:
@@ -688,6 +692,18 @@ def storage_down(error: StorageError) -> Stop:
     return Stop(
         code="storage_down", message=str(error), delay_s=OUTAGE_DELAY_S, rings=True, pauses=True
     )
+
+
+def _unsound(work: Work, ending: Rejected) -> Given:
+    """Why no take of a text can be published, and what to do."""
+    takes_made = counted(len(work.takes), "take")
+    message = f"No sound recording in {takes_made}: {ending.reason}. Retry the job."
+    if ending.code == "not_verbatim":
+        message = (
+            f"The model did not read the text as it is in {takes_made}; in the last such one "
+            f"{ending.reason}. Reword the card, or use another voice, model or TTS_PROVIDER."
+        )
+    return Given(code=ending.code, message=message)
 
 
 def _spoken(work: Work, end: Stored | Given) -> Spoken:

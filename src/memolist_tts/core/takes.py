@@ -41,6 +41,10 @@ class Work:
     parts: tuple[Speech, ...] = ()
     """What this take has of a text read in parts."""
     takes: tuple[Take, ...] = ()
+    calls: int = 0
+    """That brought something, for this take or one before."""
+    calls_s: float = 0.0
+    """What they lasted together."""
     tries: int = 0
     """Failed calls for the part at hand."""
     overloads: int = 0
@@ -153,10 +157,12 @@ def _conclude(work: Work, storage: Shelf) -> Stored | Unfinished | Rejected:
         return Unfinished(is_retake=True)
     if sound:
         return _store(work, min(sound, key=_badness), storage)
-    return _rejected([take.verdict for take in work.takes])
+    return rejected(work)
 
 
-def _rejected(found: list[Verdict]) -> Rejected:
+def rejected(work: Work) -> Rejected:
+    """Why none of a line's takes can be published."""
+    found = [take.verdict for take in work.takes]
     wrong = [each for each in found if each.word_fault]
     lacks = next((what for what, code in _LACKS.items() if _all_have(code, found)), None)
     if 2 * len(wrong) > len(found):

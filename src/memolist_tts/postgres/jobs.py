@@ -313,11 +313,13 @@ LIMIT cast(:limit AS integer)
 """
 
 # Do users wait whom nobody has served for a turn, or who had less than half as much spoken in it,
-# and is this one of as many runs as there are such users? One gives way for each, not all for one.
+# and is this one of as many runs as there are such users? One gives way for each, not all for one;
+# a preview's lease, which is over no job, is none of them.
 OTHERS_WAIT = """
 SELECT count(*) > (
   SELECT count(*) FROM tts.job l
   WHERE l.finished_at IS NULL AND l.lease_until > clock_timestamp() AND l.job_id < :id
+    AND l.job_id NOT LIKE 'alone:%'
 ) AS found
 FROM (
   SELECT DISTINCT {user} AS id
