@@ -75,6 +75,7 @@ class Slots:
         self._others_from = 0.0
         self._apart: _Apart | None = None
         self.pace: Pace | None = None
+        self._exchanged_at = clock()
 
     @property
     def next_at(self) -> float | None:
@@ -123,11 +124,13 @@ class Slots:
         return min(1.0, max(1, self._own) / max(1.0, self.pace.taken - self._others_from))
 
     def wait_s(self, count: int) -> float:
-        """How long this run waits for `count` slots more; 0 before anything is known."""
+        """How long until this run has had `count` slots beside those in hand; 0 if unknown."""
         if self.pace is None:
             return 0.0
         share = self._part
-        return max(0.0, count - share * self.pace.tokens) / (share * self.pace.rate_per_s)
+        since = self._clock() - self._exchanged_at
+        wait_s = (count - share * self.pace.tokens) / (share * self.pace.rate_per_s) - since
+        return max(0.0, wait_s)
 
     def use(self) -> Slot:
         """The next slot, as a call starts in it."""
@@ -200,7 +203,7 @@ class Slots:
             apart=self._apart is not None,
         )
         pace, waits = self._shared(seen, count, now) or self._own_part(seen, count, now)
-        self.pace = pace
+        self.pace, self._exchanged_at = pace, now
         first = None if self._apart else pace.taken - max(0, count)
         self._leased.extend(
             Slot(now + wait, None if first is None else first + nth)
