@@ -79,11 +79,12 @@ class Place:
         )
 
     def told(self) -> str:
-        """Every line of output and every row."""
+        """Every line of output, every row and every object."""
         parts = [self.output.read_text()]
         for table in self.api.rows(TABLES):
             name = f'"{table["table_schema"]}"."{table["table_name"]}"'
             parts += [str(row) for row in self.api.rows(f"SELECT * FROM {name}")]
+        parts += [path.read_bytes().decode("latin-1") for path in self.audio.rglob("*.*")]
         return "\n".join(parts)
 
 

@@ -588,6 +588,8 @@ class World:
             return [] if url == FOREIGN_URL else [f"{where}: foreign audio replaced by {url}"]
         if end is None:
             return [f"{where}: no end is written, url {url}"]
+        if end["code"] == "internal":
+            return [f"{where}: a fault of ours: {end['message']}"]
         if url is None:
             return [] if end["state"] in ("skipped", "failed") else [f"{where}: no audio: {end}"]
         name = url.removeprefix(f"{parts.BASE_URL}/")

@@ -12,7 +12,7 @@ from deployment import Deployment
 
 from memolist_tts.core import options, plan
 from memolist_tts.core.errors import LeaseLost
-from memolist_tts.core.model import Completed, HandedBack, Job, Result, State
+from memolist_tts.core.model import Completed, Idle, Job, Lost, Result, State
 from memolist_tts.postgres.jobs import Jobs
 
 URL = "https://cdn.example.com/audio/clip.mp3"
@@ -136,26 +136,43 @@ def test_a_job_that_the_api_cancels_and_starts_again_has_not_died(
     assert deployment.api.rows("SELECT attempts FROM tts.job") == [{"attempts": 1}]
 
 
+def test_a_job_that_rests_is_not_claimed_before_its_time(deployment: Deployment) -> None:
+    job_id = deployment.api.add_job(deployment.api.add_list([("apple", "")]))
+    deployment.api.rows(
+        """INSERT INTO tts.job (job_id, not_before)
+           VALUES (:id, clock_timestamp() + interval '1 minute')""",
+        id=job_id,
+    )
+
+    assert deployment.go(job_id).outcome == Idle()
+    assert deployment.asked == []
+
+    deployment.api.rows("UPDATE tts.job SET not_before = clock_timestamp()")
+    assert deployment.go(job_id).outcome == Completed()
+
+
 @pytest.mark.skipif(BOOT is None, reason="only there one clock stops and another goes on")
 def test_a_run_whose_machine_slept_pays_for_nothing_more(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, worker, read = deployment.api, deployment.worker(), time.clock_gettime
     job_id = api.add_job(api.add_list([("apple", "")]))
-    slept_s = iter([3600.0])
-    reserve = worker.clips.reserve
+    # Past its lease, not past its time.
+    slept_s = iter([60.0])
+    prove = worker.storage.prove
 
-    def sleep(*given: Any, **named: Any) -> Any:
+    def sleep() -> None:
         more = next(slept_s)
         # Linux's CLOCK_MONOTONIC knows nothing of it.
         monkeypatch.setattr(
             time, "clock_gettime", lambda which: read(which) + more * (which == BOOT)
         )
-        return reserve(*given, **named)
+        api.rows("UPDATE tts.job SET lease_until = clock_timestamp()")
+        prove()
 
-    monkeypatch.setattr(worker.clips, "reserve", sleep)
+    monkeypatch.setattr(worker.storage, "prove", sleep)
 
-    report = worker.run(job_id, seconds=60, halt=threading.Event(), lease_s=30)
+    report = worker.run(job_id, seconds=600, halt=threading.Event(), lease_s=30)
 
-    assert isinstance(report.outcome, HandedBack)
+    assert report.outcome == Lost()
     assert deployment.asked == []

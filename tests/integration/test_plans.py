@@ -216,20 +216,24 @@ def test_migrating_again_changes_nothing_and_the_apis_tables_stay_as_they_were(
 
     catalogue = """
     SELECT table_schema, table_name, column_name, data_type, is_nullable, column_default
-    FROM information_schema.columns WHERE table_schema IN ('public', 'tts') ORDER BY 1, 2, 3
+    FROM information_schema.columns WHERE table_schema IN ('public', 'tts')
+    UNION ALL
+    SELECT schemaname, tablename, indexname, indexdef, NULL, NULL
+    FROM pg_indexes WHERE schemaname IN ('public', 'tts') ORDER BY 1, 2, 3
     """
     url = new_database(is_migrated=False)
     database = Database(url)
 
-    def columns() -> list[dict[str, object]]:
+    def there() -> list[dict[str, object]]:
+        """Every column and index."""
         return database.transaction(lambda tx: tx.rows(catalogue))
 
-    before = columns()
+    before = there()
     migrate(url)
-    once = columns()
+    once = there()
     migrate(url)
 
-    assert columns() == once
+    assert there() == once
     assert [row for row in once if row["table_schema"] == "public"] == before
     assert {row["table_name"] for row in once if row["table_schema"] == "tts"} == {
         "job", "clip", "utterance", "pace", "pause", "progress", "failure", "lexicon", "direction",
