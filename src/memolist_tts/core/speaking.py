@@ -237,7 +237,7 @@ class Session:
     def _outlasts(self, work: Work) -> Given | None:
         """Its error, if as many calls as it may take, as long as its own were, outlast a run."""
         run_s, parts = self._terms.run_s, len(work.line.pieces)
-        whole_s = parts * work.calls_s / max(1, work.calls)
+        whole_s = parts * work.mean_call_s
         if work.takes and takes.MOST_TAKES * whole_s > run_s:
             return _unsound(work, takes.rejected(work))
         if work.parts and whole_s > run_s:
@@ -398,12 +398,13 @@ class Session:
     def _lasts_for(self, work: Work) -> bool:
         """Whether what is missing of a text can be had in time, in the provider's pace.
 
-        Of one that is half paid even if it's close: else that half is lost for sure.
+        Of one that is half paid even if it's close, going by its own calls: else that half is
+        lost for sure.
         """
         left_s = self._finish_by - self._terms.clock()
         missing = len(work.line.pieces) - len(work.parts)
         if work.parts:
-            return left_s > (self._latency_s() or FIRST_CALL_S) * missing
+            return left_s > work.mean_call_s * missing
         call_s = self._call_s()
         if missing == 1:
             return left_s > call_s

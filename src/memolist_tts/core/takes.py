@@ -64,6 +64,11 @@ class Work:
         """Whether there is a recording that may be published."""
         return any(take.verdict.is_sound for take in self.takes)
 
+    @property
+    def mean_call_s(self) -> float:
+        """How long its calls lasted, on average; 0 before one has brought something."""
+        return self.calls_s / max(1, self.calls)
+
     def let_go(self) -> None:
         """Drop the recordings: the line has ended."""
         self.parts = self.takes = ()
