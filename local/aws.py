@@ -102,9 +102,11 @@ class Aws:
         """What another process needs to reach it."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": REGION,
+            "AWS_SESSION_TOKEN": "test",
         }
 
     def secret(self, name: str, text: str) -> str:

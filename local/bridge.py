@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from local.aws import REGION, Aws
+from local.aws import Aws
 from local.rie import Answer, Environment, Package, Tools, unpack
 
 PROXY_URL = "MINISTACK_LAMBDA_PROXY_URL"
@@ -75,7 +75,7 @@ class Bridge:
     """
 
     def __init__(self, aws: Aws, tools: Tools) -> None:
-        self._endpoint_url, self._tools = aws.endpoint_url, tools
+        self._account, self._tools = aws.variables, tools
         self._lambdas, self._logs = aws.client("lambda"), aws.client("logs")
         self._cloudwatch = aws.client("cloudwatch")
         self._folder = tempfile.TemporaryDirectory(prefix="memolist-functions-")
@@ -142,20 +142,10 @@ class Bridge:
             handler=deployed["Handler"],
             timeout_s=deployed["Timeout"],
             memory_mb=deployed["MemorySize"],
-            variables={k: v for k, v in variables.items() if k != PROXY_URL} | self._account(),
+            variables={k: v for k, v in variables.items() if k != PROXY_URL} | self._account,
             code=self._unpacked(deployed["CodeSha256"], function["Code"]["Location"]),
             layer=self._unpacked(layer["CodeSha256"], layer["Location"]),
         )
-
-    def _account(self) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL": self._endpoint_url,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_SESSION_TOKEN": "test",
-        }
 
     def _unpacked(self, sha256: str, url: str) -> Path:
         folder = Path(self._folder.name, sha256.replace("/", "_"))

@@ -202,6 +202,7 @@ def _shell(stack: Embedded, folder: Path) -> str:
     command.write_text(f'#!/bin/sh\n{python} -m memolist_tts.cli "$@"\n', encoding="utf-8")
     command.chmod(0o755)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    lines.append("unset AWS_PROFILE")
     lines.append(f'export PATH={shlex.quote(str(command.parent))}:"$PATH"')
     return "\n".join(lines) + "\n"
 

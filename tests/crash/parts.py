@@ -116,7 +116,8 @@ class Provider:
     languages: dict[str, str] = field(default_factory=dict)
     wholes: dict[str, list[str]] = field(default_factory=dict)
     """By each part of a text that is read in parts, all of them."""
-    latency_s: Callable[[], float] = field(default=lambda: LATENCY_S)
+    latency_s: Callable[[str], float] = field(default=lambda _text: LATENCY_S)
+    """By the text, or the part of one."""
 
     def said(self, text: str) -> bytes:
         return recording(text, self.languages.get(text, "en"), 1)
@@ -153,7 +154,7 @@ class SimSpeaker:
             charge[0].is_cut = True
             return NetworkFault("the answer was cut", maybe_billed=True)
 
-        takes_s = provider.latency_s()
+        takes_s = provider.latency_s(text)
         try:
             speech = provider.simulation.call("speak", effect, failure, takes_s=takes_s)
         except SpeechError:

@@ -117,7 +117,7 @@ def out_of_money(world: World) -> Sequence[Service]:
 def out_of_time(world: World) -> Sequence[Service]:
     """A function with hardly any time: one call, or two, in each run."""
     world.lambda_s = 6.4
-    world.provider.latency_s = lambda: 1.2
+    world.provider.latency_s = lambda _text: 1.2
     return fresh(world)
 
 
@@ -187,7 +187,7 @@ def cancelled_last(world: World) -> Sequence[Service]:
     world.lambda_s = 15.0
     world.abandons_calls = True
     latencies = [18.0]
-    world.provider.latency_s = lambda: latencies.pop() if latencies else LATENCY_S
+    world.provider.latency_s = lambda _text: latencies.pop() if latencies else LATENCY_S
     job_id = world.add_job(world.add_list(WORDS))
     world.to_come = 1
     is_cancelled = Flag(world.simulation)

@@ -47,7 +47,7 @@ class Schedule:
         """Whether a text may be read in parts: a run must have time for all of them."""
         self.world.simulation.fates = self._fate
         self.world.provider.answer = self._answer
-        self.world.provider.latency_s = lambda: chance.choice([0.05, 0.3, 1.5, 8.0])
+        self.world.provider.latency_s = lambda _text: chance.choice([0.05, 0.3, 1.5, 8.0])
 
     def play(self) -> list[str]:
         """To rest; everything that is wrong then."""

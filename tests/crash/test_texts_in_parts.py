@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from unittest import mock
@@ -35,11 +34,6 @@ def failures(world: World) -> list[tuple[str, str]]:
     return [(row["code"], row["message"]) for row in rows]
 
 
-def lasts(world: World, seconds: Callable[[str], float]) -> None:
-    """Have each call last as long as its text says."""
-    world.provider.latency_s = lambda: seconds(sys._getframe(1).f_locals["text"])
-
-
 @pytest.mark.parametrize("last", ["pain", "..."])
 def test_a_text_whose_later_slots_come_past_the_run_s_end_is_left_to_the_next(
     place: Ground, last: str
@@ -67,7 +61,7 @@ def test_a_text_whose_later_slots_come_past_the_run_s_end_is_left_to_the_next(
 def test_a_text_that_outlasts_a_whole_run_is_not_paid_for_in_the_next(place: Ground) -> None:
     world = World(place, DAILY_BUDGET_USD="10", TTS_MODEL="tts-1")
     world.lambda_s = 15.0
-    world.provider.latency_s = lambda: 8.0
+    world.provider.latency_s = lambda _text: 8.0
     job_id = world.add_job(world.add_list([("apple", "pomme"), (LONG, "pain")]))
 
     world.run(world.at_work)
@@ -88,7 +82,7 @@ def test_a_text_that_a_run_has_too_little_left_for_is_not_given_up(place: Ground
     """Its card is edited while it is spoken: what it shows now is left for the run's end."""
     world = World(place, MAX_IN_FLIGHT="1")
     world.lambda_s = 300.0
-    lasts(world, lambda said: 12.0 if len(said) > 100 else 5.0)
+    world.provider.latency_s = lambda said: 12.0 if len(said) > 100 else 5.0
     list_id = world.add_list([(f"apple {n}", "...") for n in range(50)])
     pieces = text.parts(LONGEST)
     world.provider.wholes |= dict.fromkeys(pieces, pieces)
@@ -116,7 +110,7 @@ def test_a_text_whose_takes_outlast_a_run_is_judged_by_those_it_has(
 ) -> None:
     world = World(place)
     world.lambda_s = run_s
-    world.provider.latency_s = lambda: call_s
+    world.provider.latency_s = lambda _text: call_s
     pieces = text.parts(said)
     world.provider.answer = lambda asked: silent(asked, "en") if asked in pieces else None
     world.add_job(world.add_list([(said, "...")]))
@@ -151,7 +145,8 @@ def doubtful(beginning: str) -> Iterator[None]:
 def test_a_half_paid_text_goes_on_behind_one_that_waits_for_another_take(place: Ground) -> None:
     world = World(place, MAX_IN_FLIGHT="2", REQUESTS_PER_MINUTE="600")
     world.poll()
-    lasts(world, lambda said: {991: 6.5 if said.startswith("The river") else 3.0}.get(len(said), 1))
+    first_parts = {text.parts(OTHER.strip())[0]: 3.0, text.parts(LONG.strip())[0]: 6.5}
+    world.provider.latency_s = lambda said: first_parts.get(said, 1.0)
     asked: dict[str, float] = {}
     world.provider.asked = lambda said: asked.setdefault(said, world.simulation.now)
     rests = [Throttled("slow", retry_after_s=15.0)]
@@ -180,13 +175,15 @@ def test_a_run_that_waits_for_another_job_s_clips_gives_its_turn_too(
 ) -> None:
     world = World(place, MAX_IN_FLIGHT="1")
     world.poll(2)
-    world.provider.latency_s = lambda: 5.0
+    world.provider.latency_s = lambda _text: 5.0
     phrases = [(f"apple {n}", "...") for n in range(48)]
     ours = world.add_job(world.add_list(phrases), userId="user-1")
+    same = world.add_job(world.add_list(phrases), userId="user-1")
     # Which of the two gives way is decided by their ids.
-    same = next(
-        job for job in iter(lambda: _another(world, phrases), "") if is_first == (job < ours)
-    )
+    while is_first != (same < ours):
+        world.api.rows('DELETE FROM "TtsJob" WHERE id = :id', id=same)
+        del world.lists[same]
+        same = world.add_job(world.add_list(phrases), userId="user-1")
     # Whoever hears a preview speaks for no job.
     world.api.rows(
         """INSERT INTO tts.job (job_id, lease_token, lease_until)
@@ -205,14 +202,6 @@ def test_a_run_that_waits_for_another_job_s_clips_gives_its_turn_too(
 
     assert asked["house"] < 45
     assert world.status(same) == "completed"
-
-
-def _another(world: World, phrases: list[tuple[str, str]]) -> str:
-    """A job over the same words instead of the last such one."""
-    for job_id in list(world.lists)[1:]:
-        world.api.rows('DELETE FROM "TtsJob" WHERE id = :id', id=job_id)
-        del world.lists[job_id]
-    return world.add_job(world.add_list(phrases), userId="user-1")
 
 
 def test_a_run_rests_while_it_waits_for_the_store(place: Ground) -> None:

@@ -334,9 +334,7 @@ class World:
     def edit(self, card_id: str, english: str) -> None:
         """Change a card's English text."""
         self.edited.add(card_id)
-        self.api.rows(
-            'UPDATE "Card" SET "textEn" = :text WHERE id = :id', text=english, id=card_id
-        )
+        self.api.rows('UPDATE "Card" SET "textEn" = :text WHERE id = :id', text=english, id=card_id)
 
     def poll(self, count: int = 1) -> None:
         """Nobody sends messages: so many pollers look for the jobs."""

@@ -35,8 +35,8 @@ GAP = 2
 """Between the columns of a table."""
 LONGEST_S = 5_300 * 604_800.0
 """A hundred years and a little."""
-_WORDS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_WORDS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 
 def seconds(text: str) -> float:
@@ -138,9 +138,9 @@ def when(value: datetime | None) -> str:
 
 def span(value: float) -> str:
     """A time in words: `90 days`."""
-    name, unit = next((each for each in _WORDS if value >= each[1]), _WORDS[-1])
-    number = f"{value / unit:g}"
-    return f"{number} {name}" + ("" if number == "1" else "s")
+    unit = next((unit for unit in _WORDS if value >= _UNITS[unit]), "s")
+    number = f"{value / _UNITS[unit]:g}"
+    return f"{number} {_WORDS[unit]}" + ("" if number == "1" else "s")
 
 
 def took(value: float | None) -> str:

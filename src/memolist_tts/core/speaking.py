@@ -350,9 +350,10 @@ class Session:
             self._start_call(self._ready.popleft(), self._slots.use())
 
     def _has_next(self) -> bool:
-        if self.stop is None:
-            return bool(self._ready)
-        return any(self._is_half_paid(work) for work in self._ready)
+        return any(map(self._may_start, self._ready))
+
+    def _may_start(self, work: Work) -> bool:
+        return self.stop is None or self._is_half_paid(work)
 
     def _start_call(self, work: Work, slot: Slot) -> None:
         left_s = max(1.0, self._terms.deadline - self._terms.clock())
@@ -382,9 +383,9 @@ class Session:
 
     def _has_time(self) -> bool:
         """Nothing starts that can't be finished; a run's first call only needs half of the run."""
-        may_start = (each for each in self._ready if self.stop is None or self._is_half_paid(each))
         # A text in parts that is too long for what is left holds up none of the others.
-        if (work := next(filter(self._lasts_for, may_start), None)) is not None:
+        work = next(filter(self._lasts_for, filter(self._may_start, self._ready)), None)
+        if work is not None:
             if work is not self._ready[0]:
                 self._ready.remove(work)
                 self._ready.appendleft(work)
@@ -460,10 +461,9 @@ class Session:
         times = [work.ready_at for work in self._resting]
         slot_at = self._slots.next_at
         may_start = self._has_next() and self._free > 0 and not self._terms.purse.is_waiting
-        # One that is there already isn't what is waited for.
-        is_awaited = slot_at is not None and slot_at > self._terms.clock()
-        if slot_at is not None and is_awaited and may_start and self._is_leased():
-            times.append(slot_at)
+        if slot_at is not None and may_start and self._is_leased():
+            # One that is there already isn't what is waited for.
+            times += [slot_at] if slot_at > self._terms.clock() else []
         return min(times, default=math.inf)
 
     # What ends
