@@ -12,7 +12,7 @@ from deployment import Deployment
 
 from memolist_tts.core import options, plan
 from memolist_tts.core.errors import LeaseLost
-from memolist_tts.core.model import Completed, Idle, Job, Lost, Result, State
+from memolist_tts.core.model import Completed, HandedBack, Idle, Job, Lost, Result, State
 from memolist_tts.postgres.jobs import Jobs
 
 URL = "https://cdn.example.com/audio/clip.mp3"
@@ -134,6 +134,31 @@ def test_a_job_that_the_api_cancels_and_starts_again_has_not_died(
         job = again
 
     assert deployment.api.rows("SELECT attempts FROM tts.job") == [{"attempts": 1}]
+
+
+class Taken:
+    """A queue whose messages come at once: to a worker that claims their jobs."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self.claimed: list[Job | None] = []
+
+    def send(self, job_id: str, *, group: str, delay_s: float = 0.0) -> None:  # noqa: ARG002
+        self.claimed.append(self._jobs.claim(job_id, lease_s=60))
+
+
+def test_a_job_is_free_before_the_message_for_its_rest_is_sent(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = deployment.api.add_job(deployment.api.add_list([("apple", "")]))
+    worker, queue, halt = deployment.worker(), Taken(deployment.worker().jobs), threading.Event()
+    monkeypatch.setattr(worker, "wake", queue)
+    halt.set()
+
+    report = worker.run(job_id, seconds=60, halt=halt)
+
+    assert isinstance(report.outcome, HandedBack)
+    assert [job and job.id for job in queue.claimed] == [job_id]
 
 
 def test_a_job_that_rests_is_not_claimed_before_its_time(deployment: Deployment) -> None:
